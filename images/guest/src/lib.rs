@@ -1,0 +1,9 @@
+//! What the guest and the daemon say to each other.
+//!
+//! The binary of this crate is the one program of ours inside a container. This library is the part of
+//! it that the daemon shares: [`frame`], the one encoding for everything that is recorded (the guest's
+//! spool, the control connection and the daemon's journal all hold the same frames), and [`wire`], the
+//! messages that travel in those frames.
+
+pub mod frame;
+pub mod wire;

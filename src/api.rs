@@ -1,0 +1,403 @@
+//! The HTTP API's words: what goes over the wire as JSON, for the page, the CLI and scripts alike.
+//!
+//! Times are RFC 3339 in UTC, sizes are bytes, durations name their unit. The server's document
+//! (`/api/openapi.json`) is generated from these types.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    id::SessionId,
+    lifecycle::{Phase, Reason},
+    spec::{Credential, User},
+};
+
+/// Body of `POST /api/v1/sessions`. Everything is optional.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StartRequest {
+    /// Who it is for; the caller, where absent.
+    pub user: Option<User>,
+    /// Profile; the configuration's default where absent.
+    pub profile: Option<String>,
+    /// Image, in place of the profile's.
+    pub image: Option<String>,
+    /// Program and arguments, in place of the profile's.
+    pub program: Vec<String>,
+    /// Time to live in seconds, at most the profile's.
+    #[schema(minimum = 1)]
+    pub ttl_s: Option<u64>,
+    /// Name of a workspace that is kept for this user's next session: letters, digits, `-`, `_`, `.`.
+    #[schema(max_length = 64)]
+    pub workspace: Option<String>,
+    /// Terminal columns at the start.
+    #[schema(minimum = 1, maximum = 1000)]
+    pub cols: Option<u16>,
+    /// Terminal rows at the start.
+    #[schema(minimum = 1, maximum = 1000)]
+    pub rows: Option<u16>,
+    /// The user's own API key, for profiles of credential `user`: handed to the guest and kept nowhere.
+    pub api_key: Option<String>,
+}
+
+/// A session as everybody sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Session {
+    /// Its id.
+    #[schema(value_type = uuid::Uuid)]
+    pub id: SessionId,
+    /// Who it is for.
+    pub user: User,
+    /// Its profile.
+    pub profile: String,
+    /// Whose credential pays for the model.
+    pub credential: Credential,
+    /// Its container image.
+    pub image: String,
+    /// Its program and arguments.
+    pub program: Vec<String>,
+    /// Its kept workspace, if any.
+    pub workspace: Option<String>,
+    /// Where it stands in its life.
+    pub phase: Phase,
+    /// Why it ended, or is ending.
+    pub reason: Option<Reason>,
+    /// The program's exit code, once it has one.
+    pub exit_code: Option<i32>,
+    /// When it was asked for.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    /// When its program began.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub ended_at: Option<Timestamp>,
+    /// When its time to live is over.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires_at: Option<Timestamp>,
+    /// Last output, input or telemetry.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub active_at: Option<Timestamp>,
+    /// Terminal columns.
+    pub cols: u16,
+    /// Terminal rows.
+    pub rows: u16,
+    /// The terminal's title, as the program set it, made inert.
+    pub title: String,
+    /// Who is attached.
+    pub viewers: u32,
+    /// What the user should know: an end that is near, a disk that fills.
+    pub warning: Option<String>,
+    /// Bytes in the journal.
+    pub recorded_bytes: u64,
+    /// What it did and what that cost.
+    pub totals: Totals,
+    /// Share of what must have been sent that has arrived, 0 to 1; absent before there is any.
+    pub completeness: Option<f64>,
+}
+
+/// What a session did, counted from its journal.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Totals {
+    /// Prompts.
+    pub turns: u64,
+    /// Input tokens, not cached.
+    pub input_tokens: u64,
+    /// Output tokens.
+    pub output_tokens: u64,
+    /// Tokens read from the cache.
+    pub cache_read_tokens: u64,
+    /// Tokens written to the cache.
+    pub cache_creation_tokens: u64,
+    /// Cost in US dollars, as the client reckons.
+    pub cost_usd: f64,
+    /// The same, as the gateway saw it.
+    pub gateway_cost_usd: f64,
+    /// Tools run.
+    pub tools: u64,
+    /// API errors and failed tools.
+    pub errors: u64,
+}
+
+/// Answer of `GET /api/v1/sessions`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SessionList {
+    /// Newest first.
+    pub sessions: Vec<Session>,
+}
+
+/// Query of `GET /api/v1/sessions`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub struct ListQuery {
+    /// Ended ones too.
+    pub all: bool,
+}
+
+/// Query of `DELETE /api/v1/sessions/{id}`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub struct EndQuery {
+    /// Remove the record too; only of a session that has ended.
+    pub purge: bool,
+    /// A sentence for the record, on why it is stopped.
+    #[param(max_length = 200)]
+    pub note: Option<String>,
+}
+
+/// Query of `GET /api/v1/sessions/{id}/events`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub struct EventQuery {
+    /// First sequence number.
+    pub from: u64,
+    /// Stay, and send what comes.
+    pub follow: bool,
+    /// Only these kinds, comma-separated: `lifecycle,hook,model`.
+    pub kind: Option<String>,
+}
+
+/// A line of a session's timeline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Event {
+    /// Sequence number in the journal.
+    pub seq: u64,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub time: Timestamp,
+    /// The journal's kind: `lifecycle`, `logs`, `hook`, …
+    pub kind: String,
+    /// What happened, in short: `program_exited`, `tool_result`, `PreToolUse`, …
+    pub name: String,
+    /// One readable line.
+    pub text: String,
+    /// The details.
+    #[schema(value_type = Object)]
+    pub data: serde_json::Value,
+}
+
+/// Query of `GET /api/v1/sessions/{id}/terminal`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub struct TerminalQuery {
+    /// `driver` or `observer`; a caller who may only watch is an observer whatever they ask.
+    pub role: Option<Role>,
+    /// Sequence number of the last frame the caller has; it gets what followed, or a snapshot.
+    pub after: Option<u64>,
+}
+
+/// What somebody at a terminal may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Types, and owns the size.
+    Driver,
+    /// Watches.
+    Observer,
+}
+
+/// JSON (text) messages of the terminal's WebSocket, server to client. Binary messages are terminal
+/// output: the frame's sequence number (`u64`, big-endian), then the bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case", tag = "type")]
+pub enum FromTerminal {
+    /// The next binary message is a snapshot: clear everything, take this size, write it.
+    Snapshot {
+        /// The sequence number that the snapshot stands for.
+        seq: u64,
+        /// Columns.
+        cols: u16,
+        /// Rows.
+        rows: u16,
+    },
+    /// The terminal changed its size at this point of the stream.
+    Resize {
+        /// Sequence number.
+        seq: u64,
+        /// Columns.
+        cols: u16,
+        /// Rows.
+        rows: u16,
+    },
+    /// What the caller may do, on joining and whenever it changes.
+    Role {
+        /// The role.
+        role: Role,
+    },
+    /// What the caller should know: an end that is near. Absent when it no longer is.
+    Notice {
+        /// A sentence.
+        text: Option<String>,
+    },
+    /// The session has ended; nothing follows.
+    Exit {
+        /// The program's exit code, if it had one.
+        code: Option<i32>,
+        /// Why it ended.
+        reason: Reason,
+    },
+}
+
+/// JSON (text) messages of the terminal's WebSocket, client to server. Binary messages are typed bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case", tag = "type", deny_unknown_fields)]
+pub enum ToTerminal {
+    /// The caller's terminal has this size; only the driver's counts.
+    Resize {
+        /// Columns.
+        cols: u16,
+        /// Rows.
+        rows: u16,
+    },
+    /// Take or give back the driving.
+    Role {
+        /// The role wanted.
+        role: Role,
+    },
+    /// Everything up to here is on the caller's screen. The server keeps at most 256 KiB unacknowledged.
+    Ack {
+        /// Sequence number.
+        seq: u64,
+    },
+}
+
+/// Body of `POST /api/v1/invites`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct InviteRequest {
+    /// Profile of the sessions it starts.
+    pub profile: Option<String>,
+    /// How many sessions it may start; 1 where absent.
+    #[schema(minimum = 1, maximum = 10000)]
+    pub uses: Option<u32>,
+    /// Seconds until it expires; a day where absent.
+    #[schema(minimum = 1)]
+    pub expires_s: Option<u64>,
+}
+
+/// An invite. The link is told once, here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Invite {
+    /// The link to give away.
+    pub url: String,
+    /// Profile of the sessions it starts.
+    pub profile: String,
+    /// Sessions it may still start.
+    pub uses: u32,
+    /// When it expires.
+    #[schema(value_type = String, format = DateTime)]
+    pub expires_at: Timestamp,
+}
+
+/// What the join page says before anybody consents: answer of `GET /api/v1/invites/{token}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Invitation {
+    /// Profile.
+    pub profile: String,
+    /// Whose credential pays.
+    pub credential: Credential,
+    /// Longest life of the session, in seconds.
+    pub ttl_s: u64,
+    /// What is recorded, a sentence each.
+    pub recorded: Vec<String>,
+    /// When it expires.
+    #[schema(value_type = String, format = DateTime)]
+    pub expires_at: Timestamp,
+}
+
+/// Body of `POST /api/v1/invites/{token}/join`. The answer is the session, and a cookie that drives it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JoinRequest {
+    /// Name.
+    pub name: String,
+    /// E-mail address.
+    pub email: String,
+    /// That they agree to what is recorded.
+    pub consent: bool,
+    /// Their own API key, for profiles of credential `user`.
+    #[serde(default)]
+    pub api_key: Option<String>,
+    /// Terminal columns.
+    #[serde(default)]
+    pub cols: Option<u16>,
+    /// Terminal rows.
+    #[serde(default)]
+    pub rows: Option<u16>,
+}
+
+/// Body of `POST /api/v1/login`: the admin token, exchanged for a cookie.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LoginRequest {
+    /// The token.
+    pub token: String,
+}
+
+/// A new admin token: answer of `POST /api/v1/token`, which only the local admin socket takes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Token {
+    /// The token. It is told once, here; the one before it no longer works.
+    pub token: String,
+}
+
+/// Answer of `GET /api/v1/info`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Info {
+    /// Version of the daemon.
+    pub version: String,
+    /// Its instance.
+    pub instance: String,
+    /// Where the page is.
+    pub url: String,
+    /// The key that leaves an attached terminal.
+    pub detach_key: String,
+    /// Names of the profiles, the default first.
+    pub profiles: Vec<String>,
+}
+
+/// A check that the daemon made of itself and its surroundings: a line of `GET /api/v1/doctor`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Check {
+    /// What was checked.
+    pub name: String,
+    /// How it went.
+    pub state: CheckState,
+    /// What was found.
+    pub found: String,
+    /// What to do, where something is wrong.
+    pub remedy: Option<String>,
+}
+
+/// How a check went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckState {
+    /// Good.
+    Ok,
+    /// Works, and could be better.
+    Warning,
+    /// Does not work.
+    Failed,
+}
+
+/// Every error's body.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// A stable code, such as `session_not_found`.
+    pub code: String,
+    /// A sentence: what failed, on what, and what to do.
+    pub message: String,
+    /// The field of the request that is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// The request's id, as in the daemon's log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}

@@ -1,0 +1,2 @@
+//! sandboxctl
+fn main() {}

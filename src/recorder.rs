@@ -1,0 +1,108 @@
+//! The one way into a session's journal while it lives: append, and fold what was appended.
+//!
+//! The session's task and the gateway's handlers each hold a clone. A frame is in the journal before it
+//! counts in the summary, and both happen under one short lock, so the summary always stands for a prefix
+//! of the journal.
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::{
+    clock,
+    journal::{Draft, Entry, Journal, JournalError, Kind},
+    summary::Summary,
+};
+
+/// Appends to one session's journal.
+#[derive(Clone)]
+pub struct Recorder {
+    journal: Journal,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    summary: Mutex<Summary>,
+    active: AtomicU64,
+}
+
+impl Recorder {
+    /// A recorder over a journal whose frames so far add up to `summary`.
+    pub fn new(journal: Journal, summary: Summary, active: u64) -> Recorder {
+        Recorder {
+            journal,
+            shared: Arc::new(Shared { summary: Mutex::new(summary), active: AtomicU64::new(active) }),
+        }
+    }
+
+    /// Appends a frame that happened at `time` (µs since the epoch) under the guest's number `origin` (0 for
+    /// one of the daemon's own); returns its sequence number.
+    pub fn append(&self, time: u64, origin: u64, kind: Kind, payload: Bytes) -> Result<u64, JournalError> {
+        let mut summary = self.summary_lock();
+        let seq = self.journal.append(Draft { time, origin, kind, payload: &payload })?;
+        summary.apply(&Entry { seq, time, origin, kind, payload });
+        drop(summary);
+        if is_activity(kind) {
+            self.shared.active.fetch_max(time, Ordering::Relaxed);
+        }
+        Ok(seq)
+    }
+
+    /// Appends an event of the daemon's own, now, as JSON.
+    pub fn event(&self, kind: Kind, event: &impl Serialize) -> Result<u64, JournalError> {
+        let payload = serde_json::to_vec(event).unwrap_or_default();
+        self.append(clock::now(), 0, kind, payload.into())
+    }
+
+    /// Waits until everything up to `seq` is on disk.
+    pub async fn commit(&self, seq: u64) -> Result<(), JournalError> {
+        self.journal.commit(seq).await
+    }
+
+    /// The journal.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// The summary as of now.
+    pub fn summary(&self) -> Summary {
+        self.summary_lock().clone()
+    }
+
+    /// Looks at the summary without copying it.
+    pub fn with_summary<T>(&self, look: impl FnOnce(&Summary) -> T) -> T {
+        look(&self.summary_lock())
+    }
+
+    /// Last output, input or telemetry, in µs since the epoch.
+    pub fn active(&self) -> u64 {
+        self.shared.active.load(Ordering::Relaxed)
+    }
+
+    /// Notes activity that leaves no frame, such as input that is not recorded.
+    pub fn touch(&self) {
+        self.shared.active.fetch_max(clock::now(), Ordering::Relaxed);
+    }
+
+    fn summary_lock(&self) -> MutexGuard<'_, Summary> {
+        self.shared.summary.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_activity(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Output
+            | Kind::Input
+            | Kind::Traces
+            | Kind::Metrics
+            | Kind::Logs
+            | Kind::Hook
+            | Kind::Mcp
+            | Kind::Model
+    )
+}
