@@ -8,8 +8,12 @@ pub mod id;
 pub mod spec;
 
 // 2. rules: pure; time is an argument
+pub mod cast;
 pub mod lifecycle;
+pub mod redact;
+pub mod screen;
 pub mod summary;
+pub mod text;
 
 // 3. doors: one outside world each
 pub mod clock;
