@@ -301,6 +301,9 @@ impl<W: Watch> Model<W> {
         self.term.swap_alt();
         self.keyboard.swap(0, 1);
         let grid = self.term.grid_mut();
+        // The rows may have been widened while nobody looked; clearing them has missed that.
+        mend(grid);
+        grid.reset_region(..);
         grid.saved_cursor = grid.cursor.clone();
     }
 
