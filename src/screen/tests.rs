@@ -92,7 +92,7 @@ enum Act {
 impl fmt::Debug for Act {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Act::Write(bytes) => write!(f, "{:?}", String::from_utf8_lossy(bytes)),
+            Act::Write(bytes) => write!(f, "b\"{}\"", bytes.escape_ascii()),
             Act::Resize(cols, rows) => write!(f, "{cols}x{rows}"),
         }
     }
