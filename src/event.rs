@@ -34,6 +34,9 @@ pub enum Lifecycle {
         code: i32,
         /// That signal.
         signal: Option<i32>,
+        /// Whether the container's memory has run out at least once.
+        #[serde(default)]
+        oom: bool,
     },
     /// The user's directories come near their limit, or pass it.
     DiskUsage {

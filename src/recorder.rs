@@ -26,17 +26,15 @@ pub struct Recorder {
 }
 
 struct Shared {
-    summary: Mutex<Summary>,
+    summary: Mutex<(u64, Summary)>,
     active: AtomicU64,
 }
 
 impl Recorder {
-    /// A recorder over a journal whose frames so far add up to `summary`.
-    pub fn new(journal: Journal, summary: Summary, active: u64) -> Recorder {
-        Recorder {
-            journal,
-            shared: Arc::new(Shared { summary: Mutex::new(summary), active: AtomicU64::new(active) }),
-        }
+    /// A recorder over a journal whose frames up to `seq` add up to `summary`.
+    pub fn new(journal: Journal, seq: u64, summary: Summary, active: u64) -> Recorder {
+        let shared = Shared { summary: Mutex::new((seq, summary)), active: AtomicU64::new(active) };
+        Recorder { journal, shared: Arc::new(shared) }
     }
 
     /// Appends a frame that happened at `time` (µs since the epoch) under the guest's number `origin` (0 for
@@ -44,7 +42,8 @@ impl Recorder {
     pub fn append(&self, time: u64, origin: u64, kind: Kind, payload: Bytes) -> Result<u64, JournalError> {
         let mut summary = self.summary_lock();
         let seq = self.journal.append(Draft { time, origin, kind, payload: &payload })?;
-        summary.apply(&Entry { seq, time, origin, kind, payload });
+        summary.1.apply(&Entry { seq, time, origin, kind, payload });
+        summary.0 = seq;
         drop(summary);
         if is_activity(kind) {
             self.shared.active.fetch_max(time, Ordering::Relaxed);
@@ -68,14 +67,14 @@ impl Recorder {
         &self.journal
     }
 
-    /// The summary as of now.
-    pub fn summary(&self) -> Summary {
+    /// The summary, and the last frame that it counts.
+    pub fn summary(&self) -> (u64, Summary) {
         self.summary_lock().clone()
     }
 
     /// Looks at the summary without copying it.
     pub fn with_summary<T>(&self, look: impl FnOnce(&Summary) -> T) -> T {
-        look(&self.summary_lock())
+        look(&self.summary_lock().1)
     }
 
     /// Last output, input or telemetry, in µs since the epoch.
@@ -88,7 +87,7 @@ impl Recorder {
         self.shared.active.fetch_max(clock::now(), Ordering::Relaxed);
     }
 
-    fn summary_lock(&self) -> MutexGuard<'_, Summary> {
+    fn summary_lock(&self) -> MutexGuard<'_, (u64, Summary)> {
         self.shared.summary.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -187,6 +187,10 @@ pub enum GuestEvent {
         code: i32,
         /// The signal that ended it, if one did.
         signal: Option<i32>,
+        /// Whether the kernel counts an out-of-memory kill in this container (`memory.events`, or
+        /// `memory.oom_control` on cgroup v1).
+        #[serde(default)]
+        oom: bool,
     },
 }
 
