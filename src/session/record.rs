@@ -70,7 +70,7 @@ impl Record {
     ) -> (Record, Committer) {
         let appended = watch::Sender::new((last_record, 0));
         let committer = Committer { shared: Arc::clone(&shared), appended: appended.subscribe(), acks };
-        let output_bytes = index.last().map_or(0, |keyframe| keyframe.output_bytes);
+        let output_bytes = index.output_bytes();
         let now = clock::now();
         let record = Record {
             shared,
