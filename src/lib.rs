@@ -9,6 +9,7 @@ pub mod spec;
 
 // 2. rules: pure; time is an argument
 pub mod lifecycle;
+pub mod policy;
 pub mod summary;
 
 // 3. doors: one outside world each
@@ -20,3 +21,6 @@ pub mod feed;
 pub mod recorder;
 pub mod session;
 pub mod supervisor;
+
+// 5. faces
+pub mod gateway;
