@@ -74,6 +74,15 @@ pub enum Lifecycle {
         /// Bytes cut.
         cut_bytes: u64,
     },
+    /// A request that the guest had answered for the daemon turned out to be unreadable, and is not kept.
+    RequestRefused {
+        /// Where it was sent.
+        path: String,
+        /// Its length.
+        bytes: u64,
+        /// What is wrong with it.
+        error: String,
+    },
 }
 
 /// A question of a hook and its answer ([`Kind::Hook`](sandbox_guest::frame::Kind)).

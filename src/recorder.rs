@@ -40,15 +40,39 @@ impl Recorder {
     /// Appends a frame that happened at `time` (µs since the epoch) under the guest's number `origin` (0 for
     /// one of the daemon's own); returns its sequence number.
     pub fn append(&self, time: u64, origin: u64, kind: Kind, payload: Bytes) -> Result<u64, JournalError> {
-        let mut summary = self.summary_lock();
-        let seq = self.journal.append(Draft { time, origin, kind, payload: &payload })?;
-        summary.1.apply(&Entry { seq, time, origin, kind, payload });
-        summary.0 = seq;
+        self.append_locked(self.summary_lock(), Entry { seq: 0, time, origin, kind, payload })
+    }
+
+    /// Appends a frame that came as the guest's request `origin`, unless it is there already (`None`): two
+    /// connections may bring the same request at once. An `origin` of 0 is no number and always appends.
+    pub fn append_once(
+        &self,
+        time: u64,
+        origin: u64,
+        kind: Kind,
+        payload: Bytes,
+    ) -> Result<Option<u64>, JournalError> {
+        let summary = self.summary_lock();
+        if origin != 0 && self.journal.has_request(origin) {
+            return Ok(None);
+        }
+        self.append_locked(summary, Entry { seq: 0, time, origin, kind, payload }).map(Some)
+    }
+
+    fn append_locked(
+        &self,
+        mut summary: MutexGuard<'_, (u64, Summary)>,
+        mut entry: Entry,
+    ) -> Result<u64, JournalError> {
+        let Entry { time, origin, kind, .. } = entry;
+        entry.seq = self.journal.append(Draft { time, origin, kind, payload: &entry.payload })?;
+        summary.1.apply(&entry);
+        summary.0 = entry.seq;
         drop(summary);
         if is_activity(kind) {
             self.shared.active.fetch_max(time, Ordering::Relaxed);
         }
-        Ok(seq)
+        Ok(entry.seq)
     }
 
     /// Appends an event of the daemon's own, now, as JSON.

@@ -138,14 +138,13 @@ impl Record {
             Ok((request, body)) => gateway::ingest(&self.context, &request, Bytes::copy_from_slice(body)).await,
             Err(error) => {
                 tracing::error!(session = %self.shared.id, %error, "a spooled request makes no sense");
-                Ok(())
+                Ok(0)
             }
         };
         match outcome {
-            Ok(()) => {
+            Ok(seq) => {
                 self.last_record = frame.head.seq;
-                let head = *self.shared.recorder.journal().head().borrow();
-                self.appended.send_replace((frame.head.seq, head));
+                self.appended.send_replace((frame.head.seq, seq));
             }
             Err(error) => self.hold(frame, &error),
         }
