@@ -19,6 +19,7 @@
 //! Everything that a container sends is bounded: connections, headers, the time both may take, bodies, and
 //! how many bodies are in memory at once ([`Doors`]).
 
+pub(crate) mod demo;
 pub mod egress;
 pub mod hooks;
 pub mod mcp;
@@ -30,13 +31,20 @@ mod serve;
 use std::sync::Arc;
 
 use axum::{Extension, Json, Router, http::StatusCode, middleware, response::IntoResponse};
+use bytes::Bytes;
+use sandbox_guest::wire::SpooledRequest;
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::{id::SessionId, policy::Policy, recorder::Recorder, spec::Spec};
+use crate::{
+    id::SessionId,
+    journal::JournalError,
+    policy::{Policy, PolicyError},
+    recorder::Recorder,
+    spec::Spec,
+};
 
-pub use otlp::ingest;
 pub use serve::serve;
 
 /// Bodies of OTLP requests, hooks and MCP messages that one session may have in memory. More wait unread.
@@ -56,6 +64,37 @@ pub struct Context {
     pub policy: Arc<Policy>,
     /// Where its egress proxy leads.
     pub egress: Arc<egress::AllowList>,
+}
+
+impl Context {
+    /// What the handlers of a session share; its policy and allow-list are compiled here.
+    pub fn new(
+        id: SessionId,
+        spec: Arc<Spec>,
+        recorder: Recorder,
+        upstream: Arc<model::Upstream>,
+    ) -> Result<Context, ContextError> {
+        let policy = Arc::new(Policy::new(&spec.profile.policy)?);
+        let egress = Arc::new(egress::AllowList::new(&spec.profile.egress)?);
+        Ok(Context { id, spec, recorder, upstream, policy, egress })
+    }
+}
+
+/// Why a profile makes no gateway. [`crate::config`] checks every profile, so that none gets this far.
+#[derive(Debug, thiserror::Error)]
+pub enum ContextError {
+    /// Its policy.
+    #[error("policy: {0}")]
+    Policy(#[from] PolicyError),
+    /// Its egress.
+    #[error("egress: {0}")]
+    Egress(#[from] egress::EgressError),
+}
+
+/// Journals a request that the guest answered itself while the daemon was away, unless it has been
+/// journalled before. Returns the number to commit before the guest may forget the request.
+pub async fn ingest(ctx: &Context, request: &SpooledRequest, body: Bytes) -> Result<u64, JournalError> {
+    if request.path == mcp::PATH { mcp::ingest(ctx, request, &body) } else { otlp::ingest(ctx, request, body).await }
 }
 
 /// The bounds that the handlers of one session share.

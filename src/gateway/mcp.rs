@@ -15,7 +15,7 @@ use axum::{
     routing::post,
 };
 use bytes::Bytes;
-use sandbox_guest::wire::REQUEST_HEADER;
+use sandbox_guest::wire::{REQUEST_HEADER, SpooledRequest};
 use serde_json::json;
 
 use super::{
@@ -25,14 +25,21 @@ use super::{
         http::{read, text},
     },
 };
-use crate::{clock, event::Mcp, journal::{JournalError, Kind}};
+use crate::{
+    clock,
+    event::{Lifecycle, Mcp},
+    journal::{JournalError, Kind},
+};
 
 /// The longest batch, in bytes.
 const BODY_LIMIT: usize = 8 << 20;
 
+/// Where batches are sent.
+pub const PATH: &str = "/mcp";
+
 /// The route.
 pub fn router() -> Router<Arc<Context>> {
-    Router::new().route("/mcp", post(receive))
+    Router::new().route(PATH, post(receive))
 }
 
 async fn receive(
@@ -77,7 +84,24 @@ fn frames(body: &[u8]) -> Result<Vec<Bytes>, (usize, serde_json::Error)> {
         .collect()
 }
 
-async fn record(ctx: &Context, origin: u64, mut frames: Vec<Bytes>) -> Result<(), JournalError> {
+/// Journals a batch that the guest answered itself while the daemon was away. Returns the number to commit.
+pub fn ingest(ctx: &Context, request: &SpooledRequest, body: &[u8]) -> Result<u64, JournalError> {
+    match frames(body) {
+        Ok(frames) => append(ctx, request.request, frames),
+        Err((line, error)) => {
+            let error = format!("line {line} is no MCP message: {error}");
+            let (path, bytes) = (PATH.to_owned(), body.len() as u64);
+            ctx.recorder.event(Kind::Lifecycle, &Lifecycle::RequestRefused { path, bytes, error })
+        }
+    }
+}
+
+async fn record(ctx: &Context, origin: u64, frames: Vec<Bytes>) -> Result<(), JournalError> {
+    let through = append(ctx, origin, frames)?;
+    ctx.recorder.commit(through).await
+}
+
+fn append(ctx: &Context, origin: u64, mut frames: Vec<Bytes>) -> Result<u64, JournalError> {
     let time = clock::now();
     let journal = ctx.recorder.journal();
     let last = frames.pop().filter(|_| origin == 0 || !journal.has_request(origin));
@@ -88,8 +112,7 @@ async fn record(ctx: &Context, origin: u64, mut frames: Vec<Bytes>) -> Result<()
         }
         through = ctx.recorder.append_once(time, origin, Kind::Mcp, last)?;
     }
-    let through = through.unwrap_or_else(|| *journal.head().borrow());
-    ctx.recorder.commit(through).await
+    Ok(through.unwrap_or_else(|| *journal.head().borrow()))
 }
 
 fn refuse(status: StatusCode, message: &str) -> Response {
