@@ -127,14 +127,23 @@ impl<W: Watch> Terminal<W> {
 
     fn apply(&mut self, bytes: &[u8]) {
         let mut bytes = &bytes[self.tail.excess(bytes)..];
+        self.model.allow(bytes.len());
         self.tail.note(bytes);
+        let mut lost = 0;
         if self.tail.is_ground() {
             let (whole, partial) = bytes.split_at(bytes.len() - unfinished_char(bytes));
             self.partial.extend_from_slice(partial);
             bytes = whole;
+            // Beginnings of characters that the next one has cut off already.
+            while unfinished_char(bytes) > 0 {
+                bytes = &bytes[..bytes.len() - unfinished_char(bytes)];
+                lost += 1;
+            }
         }
-        self.model.allow(bytes.len());
         self.parser.advance(&mut self.model, bytes);
+        for _ in 0..lost {
+            self.parser.advance(&mut self.model, "\u{fffd}".as_bytes());
+        }
     }
 }
 

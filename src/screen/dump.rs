@@ -35,8 +35,8 @@ const SCROLLBACK_BUDGET: usize = 40 << 10; // bytes
 /// CAN ends a sequence that was cut off. A full reset (`ESC c`) would also take the scrollback, which on a
 /// user's own terminal holds the lines of their shell; so each mode is put back by name. Until the final
 /// `CSI ? 2026 l` the terminal shows nothing of it.
-const RESET: &str = "\x18\x1b[?2026h\x1b[!p\x1b[?1049l\x1b[r\x1b[?6l\x1b[?7h\x1b[4l\x1b[20l\x1b[?1l\x1b>\
-    \x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?1005l\x1b[?1006l\x1b[?1007h\x1b[?2004l\x1b[?25h\
+const RESET: &str = "\x18\x1b[?2026h\x1b[!p\x1b[<99u\x1b[=0u\x1b[?1049l\x1b[r\x1b[?6l\x1b[?7h\x1b[4l\x1b[20l\x1b[?1l\x1b>\
+    \x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?1005l\x1b[?1006l\x1b[?1007h\x1b[?1042h\x1b[?2004l\x1b[?25h\
     \x1b[?9;45;66;1015;1016;2031;2048l\x1b[0 q\x1b[<99u\x1b[=0u\x1b[>4;0m\x0f\x1b(B\x1b)B\x1b*B\x1b+B\
     \x1b]8;;\x1b\\\x1b]104\x1b\\\x1b]110\x1b\\\x1b]111\x1b\\\x1b]112\x1b\\\x1b[m\x1b[H\x1b[2J\x1b7";
 
@@ -52,7 +52,7 @@ pub(super) fn dump<W: Watch>(model: &mut Model<W>, pending: &[u8]) -> Vec<u8> {
     let mut front = Painter::new();
     front.raw(RESET);
     if !alternate && !model.keyboard[1].is_empty() {
-        front.raw(b"\x1b[?1049h");
+        front.raw(b"\x1b[?1049h\x1b[<99u");
         keyboard(&mut front, &model.keyboard[1], None);
         front.raw(b"\x1b[?1049l\x1b[H");
     }
@@ -73,7 +73,7 @@ pub(super) fn dump<W: Watch>(model: &mut Model<W>, pending: &[u8]) -> Vec<u8> {
             back.cursor(primary, &primary.cursor, 0);
         });
         keyboard(&mut back, &stack, None);
-        back.raw(b"\x1b[?1049h");
+        back.raw(b"\x1b[?1049h\x1b[<99u");
         back.plain();
         back.ascii();
         back.raw(b"\x1b[H\x1b[2J");

@@ -181,9 +181,15 @@ impl<W: Watch> Model<W> {
         let known = self.tabs.len().min(size.cols);
         self.tabs.truncate(known);
         self.tabs.extend((known..size.cols).map(|col| col % TAB == 0));
-        // The primary screen's saved cursor is its cursor while the alternate screen is shown; so it must
-        // stay when the primary screen is laid out anew.
-        self.with_primary(|_| ());
+        let alternate = self.is_alternate();
+        self.with_primary(|primary| {
+            mend(primary);
+            if alternate {
+                // It was so when the alternate screen was entered, and must stay for `with_primary`.
+                primary.saved_cursor = primary.cursor.clone();
+            }
+        });
+        mend(self.term.grid_mut());
         self.off_screen();
     }
 
@@ -295,6 +301,9 @@ impl<W: Watch> Model<W> {
         self.term.swap_alt();
         self.keyboard.swap(0, 1);
         let grid = self.term.grid_mut();
+        // The rows may have been widened while nobody looked; clearing them has missed that.
+        mend(grid);
+        grid.reset_region(..);
         grid.saved_cursor = grid.cursor.clone();
     }
 
@@ -337,6 +346,24 @@ impl<W: Watch> Model<W> {
         grid.cursor.template.set_hyperlink(None);
         grid.saved_cursor.template.set_hyperlink(None);
         self.link_bytes = 0;
+    }
+}
+
+/// Sets right what laying a grid out anew can leave behind.
+fn mend(grid: &mut Grid<Cell>) {
+    let last = Column(grid.columns() - 1);
+    // A row that is wider now must know that its new cells differ from those before them: borrowing the last
+    // one does it.
+    for line in grid.topmost_line().0..=grid.bottommost_line().0 {
+        grid[Line(line)][last].flags |= Flags::empty();
+    }
+    // A cursor waits to wrap in the last column only.
+    let Grid { cursor, saved_cursor, .. } = grid;
+    for cursor in [cursor, saved_cursor] {
+        if cursor.input_needs_wrap && cursor.point.column < last {
+            cursor.input_needs_wrap = false;
+            cursor.point.column += 1;
+        }
     }
 }
 
