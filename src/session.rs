@@ -38,7 +38,7 @@ mod task;
 mod viewer;
 
 pub use task::{Launch, Origin};
-pub use viewer::{Sight, Viewer};
+pub use viewer::{Hands, Sight, Viewer};
 
 /// What may be asked of the session's task.
 enum Command {

@@ -39,6 +39,7 @@ use crate::{
 mod access;
 mod admit;
 mod doctor;
+mod export;
 mod launch;
 mod reconcile;
 mod spares;
@@ -66,6 +67,8 @@ struct Inner {
     live: Mutex<HashMap<SessionId, SessionHandle>>,
     spares: spares::Spares,
     changes: watch::Sender<u64>,
+    /// Users' own keys that sessions of this daemon were given: in memory only, to mask them in exports.
+    handed_out: Mutex<Vec<String>>,
     tracker: TaskTracker,
     cancel: CancellationToken,
 }
@@ -184,6 +187,7 @@ impl Supervisor {
                 live: Mutex::default(),
                 spares: spares::Spares::default(),
                 changes: watch::Sender::new(0),
+                handed_out: Mutex::default(),
                 tracker: TaskTracker::new(),
                 cancel: CancellationToken::new(),
             }),

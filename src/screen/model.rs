@@ -54,14 +54,23 @@ pub(crate) trait Watch {
     const ON: bool = true;
     /// Lines have scrolled off the primary screen into the grid's history, which may be emptied.
     fn scrolled(&mut self, primary: &mut Grid<Cell>);
-    /// The page is about to be cleared, or left if it is the alternate screen.
-    fn page(&mut self, page: &Grid<Cell>, alternate: bool);
+    /// The page is about to be cleared.
+    fn cleared(&mut self, page: &Grid<Cell>, alternate: bool);
+    /// The alternate screen's page may be about to be drawn anew, in part or as a whole.
+    fn redrawn(&mut self, alternate: &Grid<Cell>);
+    /// The alternate screen takes the place of the primary one.
+    fn entered(&mut self, primary: &Grid<Cell>);
+    /// The primary screen is about to come back.
+    fn left(&mut self, alternate: &Grid<Cell>);
 }
 
 impl Watch for () {
     const ON: bool = false;
     fn scrolled(&mut self, _: &mut Grid<Cell>) {}
-    fn page(&mut self, _: &Grid<Cell>, _: bool) {}
+    fn cleared(&mut self, _: &Grid<Cell>, _: bool) {}
+    fn redrawn(&mut self, _: &Grid<Cell>) {}
+    fn entered(&mut self, _: &Grid<Cell>) {}
+    fn left(&mut self, _: &Grid<Cell>) {}
 }
 
 /// What `Term` asks to be sent back to the program.
@@ -135,6 +144,8 @@ pub(crate) struct Model<W> {
     replies: Replies,
     link_bytes: usize,
     work: u32,
+    /// Characters since the alternate screen's page was last looked at.
+    printed: usize,
 }
 
 impl<W: Watch> Model<W> {
@@ -163,6 +174,7 @@ impl<W: Watch> Model<W> {
             replies,
             link_bytes: 0,
             work: WORK_LIMIT,
+            printed: 0,
         }
     }
 
@@ -241,10 +253,20 @@ impl<W: Watch> Model<W> {
         }
     }
 
-    fn page(&mut self) {
+    fn clearing(&mut self) {
         if W::ON {
             let alternate = self.is_alternate();
-            self.watch.page(self.term.grid(), alternate);
+            self.watch.cleared(self.term.grid(), alternate);
+        }
+    }
+
+    /// A frame begins, or as much has been printed or scrolled as makes one.
+    #[inline(always)]
+    fn redrawing(&mut self) {
+        // Looking at the page costs about as much as printing this.
+        if W::ON && self.printed * 8 >= self.cols() * self.rows() && self.is_alternate() {
+            self.printed = 0;
+            self.watch.redrawn(self.term.grid());
         }
     }
 
@@ -298,6 +320,9 @@ impl<W: Watch> Model<W> {
         if self.is_alternate() {
             return;
         }
+        if W::ON {
+            self.watch.entered(self.term.grid());
+        }
         self.term.swap_alt();
         self.keyboard.swap(0, 1);
         let grid = self.term.grid_mut();
@@ -309,7 +334,9 @@ impl<W: Watch> Model<W> {
 
     fn leave_alternate(&mut self) {
         if self.is_alternate() {
-            self.page();
+            if W::ON {
+                self.watch.left(self.term.grid());
+            }
             self.term.swap_alt();
             self.keyboard.swap(0, 1);
         }
@@ -395,11 +422,17 @@ impl<W: Watch> Handler for Model<W> {
             return;
         }
         self.term.input(c);
+        if W::ON {
+            self.printed += 1;
+        }
         self.off_screen();
     }
 
     #[inline]
     fn linefeed(&mut self) {
+        if W::ON && self.cursor().0.0 as usize + 1 == self.region.end {
+            self.redrawing();
+        }
         self.term.linefeed();
         self.off_screen();
     }
@@ -436,6 +469,9 @@ impl<W: Watch> Handler for Model<W> {
 
     #[inline]
     fn goto(&mut self, line: i32, col: usize) {
+        if line == 0 && col == 0 {
+            self.redrawing();
+        }
         self.term.goto(line, col);
     }
 
@@ -519,13 +555,13 @@ impl<W: Watch> Handler for Model<W> {
         let (line, col) = self.cursor();
         match mode {
             ClearMode::All => {
-                self.page();
+                self.clearing();
                 self.term.grid_mut().reset_region(..);
                 return;
             }
             ClearMode::Below => {
                 if line.0 == 0 && col == 0 {
-                    self.page();
+                    self.clearing();
                 }
                 self.split(col);
             }
@@ -591,7 +627,10 @@ impl<W: Watch> Handler for Model<W> {
             PrivateMode::Named(NamedPrivateMode::SwapScreenAndSetRestoreCursor)
             | PrivateMode::Unknown(47 | 1047) => self.enter_alternate(),
             PrivateMode::Named(NamedPrivateMode::ColumnMode) => {}
-            PrivateMode::Named(NamedPrivateMode::SyncUpdate) => self.sync = true,
+            PrivateMode::Named(NamedPrivateMode::SyncUpdate) => {
+                self.redrawing();
+                self.sync = true;
+            }
             PrivateMode::Unknown(1048) => self.term.save_cursor_position(),
             PrivateMode::Unknown(mode) => self.set_foreign(mode, true),
             mode => self.term.set_private_mode(mode),
@@ -660,7 +699,7 @@ impl<W: Watch> Handler for Model<W> {
     }
 
     fn reset_state(&mut self) {
-        self.page();
+        self.clearing();
         self.term.reset_state();
         self.region = 0..self.rows();
         self.tabs = (0..self.cols()).map(|col| col % TAB == 0).collect();

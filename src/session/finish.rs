@@ -108,7 +108,8 @@ impl Task {
 
     /// Takes the records that the guest had no time to deliver.
     async fn drain_spool(&mut self) {
-        let frames = match spooled(&self.unit.folder.join("spool")) {
+        let spool = self.unit.folder.join("spool");
+        let frames = match spooled(&spool) {
             Ok(frames) => frames,
             Err(error) => {
                 tracing::error!(session = %self.shared.id, %error, "the guest's spool could not be read");

@@ -205,7 +205,6 @@ impl Record {
     /// Writes what spares a later daemon work: a keyframe of the screen and the summary so far. Both can be
     /// thrown away. Does so when it is time, or `now`.
     pub(super) async fn keep(&mut self, now: bool) {
-        self.screen.flush_sync();
         let time = clock::now();
         if self.since_keyframe > 0 && (now || time.saturating_sub(self.keyframe_at) >= KEYFRAME_TIME) {
             self.keyframe();

@@ -11,7 +11,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Command, SessionHandle, Shared, Snapshot,
+    Command, SessionHandle, Shared,
     link::{Link, Report},
     record::Record,
     viewer::Viewers,
@@ -23,7 +23,7 @@ use crate::{
     feed::Feed,
     gateway,
     inject::Injection,
-    journal::{Index, Kind},
+    journal::Index,
     lifecycle::{Phase, Reason, Tick, Times, tick},
     recorder::Recorder,
     screen::Screen,
@@ -90,8 +90,8 @@ pub struct Launch {
     pub control: UnixListener,
     /// `gateway.sock`.
     pub gateway: UnixListener,
-    /// Answers the model API.
-    pub upstream: Arc<gateway::model::Upstream>,
+    /// What its gateway stands on.
+    pub context: Arc<gateway::Context>,
     /// The session as it is on record.
     pub view: api::Session,
     /// Whether its volumes are kept for its user's next session.
@@ -176,17 +176,11 @@ impl Task {
         let acks = watch::Sender::new(launch.last_record);
         let stop_helpers = CancellationToken::new();
         let mut helpers = JoinSet::new();
-        let context = Arc::new(gateway::Context::new(
-            launch.unit.session,
-            Arc::clone(&launch.spec),
-            launch.recorder.clone(),
-            Arc::clone(&launch.upstream),
-        ));
         let start = Arc::new(launch.injection.start);
         let link =
             Link { listener: launch.control, start, reports: report, orders, input, acks: acks.subscribe() };
         helpers.spawn(link.run(stop_helpers.clone()));
-        helpers.spawn(gateway::serve(launch.gateway, Arc::clone(&context), stop_helpers.clone()));
+        helpers.spawn(gateway::serve(launch.gateway, Arc::clone(&launch.context), stop_helpers.clone()));
         let (record, committer) = Record::new(
             Arc::clone(&shared),
             launch.screen,
@@ -194,7 +188,7 @@ impl Task {
             launch.dir,
             launch.last_record,
             acks,
-            context,
+            launch.context,
         );
         helpers.spawn(committer.run(stop_helpers.clone()));
         Task {

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use sandbox_guest::wire::Order;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use super::{Command, Shared, Snapshot};
 use crate::{
@@ -194,6 +194,22 @@ impl Viewer {
         Some(!self.ready.is_empty())
     }
 
+    /// The viewer's hands: what it does to the terminal, apart from what it sees. They work for as long as the
+    /// viewer is there.
+    pub fn hands(&self) -> Hands {
+        Hands { id: self.id, may_drive: self.may_drive, shared: Arc::clone(&self.shared) }
+    }
+}
+
+/// What a viewer does to the terminal. Clones are cheap.
+#[derive(Clone)]
+pub struct Hands {
+    id: u64,
+    may_drive: bool,
+    shared: Arc<Shared>,
+}
+
+impl Hands {
     /// Types. False unless driving. Waits while the program does not read.
     pub async fn input(&self, bytes: Bytes) -> bool {
         if !self.drives() {

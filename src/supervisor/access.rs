@@ -103,7 +103,6 @@ impl Supervisor {
     pub async fn rotate_token(&self) -> Result<String, Refusal> {
         let token = secret("sbx");
         self.inner.store.set_admin_token_hash(&hash_secret(&token)).await?;
-        self.inner.store.delete_browser_sessions().await?;
         Ok(token)
     }
 

@@ -1,6 +1,6 @@
 //! Who gets a session: a request checked field by field, limits, the resolved spec.
 
-use std::time::Duration;
+use std::{sync::PoisonError, time::Duration};
 
 use super::{Refusal, Supervisor, somebody};
 use crate::{
@@ -19,6 +19,9 @@ impl Supervisor {
     pub async fn start(&self, request: StartRequest, caller: Option<User>) -> Result<SessionHandle, Refusal> {
         let api_key = request.api_key.clone();
         let spec = self.admit(request, caller).await?;
+        if let Some(key) = &api_key {
+            self.inner.handed_out.lock().unwrap_or_else(PoisonError::into_inner).push(key.clone());
+        }
         let started = self.launch(spec, api_key).await;
         self.inner.metrics.started(started.is_ok());
         started

@@ -9,6 +9,7 @@ use crate::{
     api, clock,
     engine::Unit,
     event::Lifecycle,
+    gateway::Context,
     id::SessionId,
     inject::{self, Injection},
     journal::{Index, Journal, Kind, Reader},
@@ -74,6 +75,7 @@ impl Supervisor {
         recorder.event(Kind::Lifecycle, &Lifecycle::Phase { phase: Phase::Requested, reason: None })?;
         recorder.event(Kind::Injected, &injection.masked)?;
         recorder.append(clock::now(), 0, Kind::Resize, wire::encode_size(spec.cols, spec.rows).to_vec().into())?;
+        let context = self.context(id, &spec, &recorder)?;
         let screen = Screen::new(spec.cols, spec.rows);
         let index = Index::open(&dir)?;
         Ok(self.run_task(Launch {
@@ -92,7 +94,7 @@ impl Supervisor {
             last_record: 0,
             control,
             gateway,
-            upstream: Arc::clone(&self.inner.upstream),
+            context,
             view,
         }))
     }
@@ -100,7 +102,7 @@ impl Supervisor {
     /// Takes a session over from an earlier daemon: opens its journal, cuts a torn tail, rebuilds screen and
     /// summary from what was kept and the frames after it.
     pub(super) async fn adopt(&self, id: SessionId) -> Result<SessionHandle, Refusal> {
-        let spec = self.spec(id).await?;
+        let spec = Arc::new(self.spec(id).await?);
         let view = self.inner.store.view(id).await?.ok_or_else(|| Refusal::NotFound(id.to_string()))?;
         let volume = self.inner.store.volume(id).await?.unwrap_or_default();
         let unit = self.unit(id, &spec, volume);
@@ -120,10 +122,11 @@ impl Supervisor {
         make_private_dir(&unit.folder)?;
         let (control, gateway) = (bind(&unit.folder, "control.sock")?, bind(&unit.folder, "gateway.sock")?);
         let injection = self.injection(id, &spec, None).await?;
+        let context = self.context(id, &spec, &recorder)?;
         Ok(self.run_task(Launch {
             origin: Origin::Adopted,
             keep_volume: spec.workspace.is_some(),
-            spec: Arc::new(spec),
+            spec,
             unit,
             injection,
             engine: Arc::clone(&self.inner.engine),
@@ -136,7 +139,7 @@ impl Supervisor {
             last_record: recovered.last_record,
             control,
             gateway,
-            upstream: Arc::clone(&self.inner.upstream),
+            context,
             view,
         }))
     }
@@ -152,6 +155,12 @@ impl Supervisor {
     async fn injection(&self, id: SessionId, spec: &Spec, api_key: Option<&str>) -> Result<Injection, Refusal> {
         let image_env = self.inner.engine.image_env(&spec.profile.image).await.unwrap_or_default();
         Ok(inject::injection(spec, id, &self.inner.config.mcp_servers, api_key, &image_env))
+    }
+
+    fn context(&self, id: SessionId, spec: &Arc<Spec>, recorder: &Recorder) -> Result<Arc<Context>, Refusal> {
+        let upstream = Arc::clone(&self.inner.upstream);
+        let context = Context::new(id, Arc::clone(spec), recorder.clone(), upstream);
+        Ok(Arc::new(context.map_err(|e| super::admit::invalid("profile", e.to_string()))?))
     }
 
     async fn volume(&self, id: SessionId, spec: &Spec) -> Result<String, Refusal> {

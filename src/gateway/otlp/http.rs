@@ -111,7 +111,7 @@ pub(super) fn codes(refusal: &Refusal) -> (StatusCode, tonic::Code) {
         Refusal::Gzip(_) | Refusal::Json(_) | Refusal::Protobuf(_) => {
             (StatusCode::BAD_REQUEST, Code::InvalidArgument)
         }
-        Refusal::Journal(JournalError::Full { .. } | JournalError::Io { .. } | JournalError::Damaged { .. }) => {
+        Refusal::Journal(JournalError::Full { .. } | JournalError::Io { .. } | JournalError::Damaged { .. } | JournalError::Broken { .. }) => {
             (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable)
         }
         Refusal::Journal(JournalError::Sealed { .. }) => (StatusCode::GONE, Code::FailedPrecondition),
@@ -125,7 +125,7 @@ pub(super) fn sentence(refusal: &Refusal) -> String {
             "the disk is full; try again when there is space".to_owned()
         }
         Refusal::Journal(JournalError::Sealed { .. }) => "the session has ended".to_owned(),
-        Refusal::Journal(JournalError::Io { .. } | JournalError::Damaged { .. }) => {
+        Refusal::Journal(JournalError::Io { .. } | JournalError::Damaged { .. } | JournalError::Broken { .. }) => {
             "the journal cannot be written; try again later".to_owned()
         }
         other => other.to_string(),
