@@ -15,6 +15,7 @@ mod files;
 mod hook;
 mod http;
 mod identity;
+mod oom;
 mod init;
 mod input;
 mod loopback;
