@@ -56,6 +56,7 @@ pub fn injection(
         cols: spec.cols,
         rows: spec.rows,
         privileges: profile.sudo,
+        open_files: profile.limits.open_files,
         files: files(spec, id, mcp_servers, api_key),
         own: vec![HOME.to_owned(), WORKSPACE.to_owned()],
         transcripts: Some(format!("{CONFIG_DIR}/projects")),

@@ -147,7 +147,8 @@ impl Summary {
             turns: self.turns,
             tools: self.tools.values().map(|t| t.calls).sum(),
             errors: self.api_errors + self.tools.values().map(|t| t.failures).sum::<u64>(),
-            gateway_cost_usd: self.gateway.values().map(|u| u.cost_usd).sum(),
+            // A sum of nothing is -0.0.
+            gateway_cost_usd: self.gateway.values().map(|u| u.cost_usd).fold(0.0, |sum, cost| sum + cost),
             ..Totals::default()
         };
         for used in self.models.values() {

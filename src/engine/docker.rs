@@ -234,11 +234,9 @@ fn body(unit: &Unit, instance: InstanceId, guest: &str) -> ContainerCreateBody {
         memory: Some(memory),
         memory_swap: Some(memory),
         pids_limit: Some(limits.pids),
-        ulimits: Some(vec![
-            ulimit("nofile", signed(limits.open_files)),
-            // A core dump would be a copy of the program's secrets on the session's own disk.
-            ulimit("core", 0),
-        ]),
+        // A core dump would be a copy of the program's secrets on the session's own disk. (Open files are
+        // limited by the guest: the engine may not be able to set more than it has itself.)
+        ulimits: Some(vec![ResourcesUlimits { name: Some("core".to_owned()), soft: Some(0), hard: Some(0) }]),
         binds: Some(binds),
         tmpfs: Some(tmpfs),
         shm_size: Some(signed(64 << 20)),
@@ -264,10 +262,6 @@ fn body(unit: &Unit, instance: InstanceId, guest: &str) -> ContainerCreateBody {
         host_config: Some(host),
         ..ContainerCreateBody::default()
     }
-}
-
-fn ulimit(name: &str, value: i64) -> ResourcesUlimits {
-    ResourcesUlimits { name: Some(name.to_owned()), soft: Some(value), hard: Some(value) }
 }
 
 fn signed(bytes: u64) -> i64 {

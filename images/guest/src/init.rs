@@ -162,6 +162,7 @@ impl Guest {
             uid: start.uid,
             gid: start.gid,
             privileges: start.privileges,
+            open_files: start.open_files,
             tty: open.path().to_owned(),
         };
         let pid = exec::start(&spec, &self.children)?;
