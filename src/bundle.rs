@@ -159,7 +159,8 @@ pub fn verify(bundle: impl Read, key: Option<&str>) -> Result<Report, BundleErro
         if !entry.header().entry_type().is_file() {
             return Err(wrong("it is no plain file"));
         }
-        let said = missing.remove(name).ok_or_else(|| wrong("the manifest does not name it, or it comes twice"))?;
+        let said =
+            missing.remove(name).ok_or_else(|| wrong("the manifest does not name it, or it comes twice"))?;
         let mut hash = Sha256::new();
         let size = io::copy(&mut entry, &mut HashWriter(&mut hash))?;
         if size != said.size {
@@ -192,7 +193,10 @@ fn manifest(entry: tar::Entry<'_, impl Read>) -> Result<(String, Manifest), Bund
     entry.take(MANIFEST_LIMIT).read_to_end(&mut text)?;
     let manifest: Manifest = serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
     if manifest.schema_version != VERSION {
-        return Err(wrong(format!("its version is {}; this program knows {VERSION}", manifest.schema_version)));
+        return Err(wrong(format!(
+            "its version is {}; this program knows {VERSION}",
+            manifest.schema_version
+        )));
     }
     Ok((folder.to_owned(), manifest))
 }

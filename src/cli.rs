@@ -88,7 +88,8 @@ fn target(cli: &Cli, config: &Config) -> Result<Target, ClientError> {
     match (&cli.url, &cli.token) {
         (Some(url), Some(token)) => Ok(Target::Url { url: url.clone(), token: token.clone() }),
         (Some(_), None) => Err(ClientError::Address(
-            "SANDBOXCTL_URL needs SANDBOXCTL_TOKEN too: the admin token, printed at the daemon's first start".to_owned(),
+            "SANDBOXCTL_URL needs SANDBOXCTL_TOKEN too: the admin token, printed at the daemon's first start"
+                .to_owned(),
         )),
         (None, _) => Ok(Target::Socket(config.admin_socket.clone())),
     }
@@ -99,8 +100,12 @@ async fn call(verb: Verb, client: &Client, config: &Config) -> anyhow::Result<Ex
     match verb {
         Verb::Start(start) => return start_session(start, client, config).await,
         Verb::List(list) => table::list(&list, client).await?,
-        Verb::Attach(args) => return attach::attach(client, &args.session, true, key(args.detach_key, config)?).await,
-        Verb::Watch(args) => return attach::attach(client, &args.session, false, key(args.detach_key, config)?).await,
+        Verb::Attach(args) => {
+            return attach::attach(client, &args.session, true, key(args.detach_key, config)?).await;
+        }
+        Verb::Watch(args) => {
+            return attach::attach(client, &args.session, false, key(args.detach_key, config)?).await;
+        }
         Verb::Wait(wait) => {
             let session = wait_for(client, &wait.session).await?;
             if wait.json {
@@ -142,7 +147,9 @@ async fn call(verb: Verb, client: &Client, config: &Config) -> anyhow::Result<Ex
         Verb::Drain(args) => {
             let live = client.sessions(false).await?.sessions;
             for session in &live {
-                client.delete(&format!("/api/v1/sessions/{}?note={}", session.id, query(&args.reason))).await?;
+                client
+                    .delete(&format!("/api/v1/sessions/{}?note={}", session.id, query(&args.reason)))
+                    .await?;
             }
             for session in &live {
                 wait_for(client, &session.id.to_string()).await?;
@@ -156,7 +163,8 @@ async fn call(verb: Verb, client: &Client, config: &Config) -> anyhow::Result<Ex
 }
 
 async fn start_session(start: args::Start, client: &Client, config: &Config) -> anyhow::Result<ExitCode> {
-    let (cols, rows) = crossterm::terminal::size().map_or((None, None), |(c, r)| (Some(c.max(1)), Some(r.max(1))));
+    let (cols, rows) =
+        crossterm::terminal::size().map_or((None, None), |(c, r)| (Some(c.max(1)), Some(r.max(1))));
     let api_key = match &start.api_key_file {
         Some(path) => Some(
             std::fs::read_to_string(path)
@@ -180,7 +188,11 @@ async fn start_session(start: args::Start, client: &Client, config: &Config) -> 
     let detach_key = key(None, config)?;
     let session: Session = client.json(Method::POST, "/api/v1/sessions", Some(&request)).await?;
     if start.detach {
-        if start.json { json(&session)? } else { say(&session.id.to_string())? }
+        if start.json {
+            json(&session)?
+        } else {
+            say(&session.id.to_string())?
+        }
         return Ok(ExitCode::SUCCESS);
     }
     attach::attach(client, &session.id.to_string(), true, detach_key).await
@@ -210,7 +222,9 @@ pub(crate) fn program_code(session: &Session) -> ExitCode {
 }
 
 fn key(asked: Option<String>, config: &Config) -> anyhow::Result<keys::DetachKey> {
-    let text = asked.or_else(|| std::env::var("SANDBOXCTL_DETACH_KEY").ok()).unwrap_or_else(|| config.detach_key.clone());
+    let text = asked
+        .or_else(|| std::env::var("SANDBOXCTL_DETACH_KEY").ok())
+        .unwrap_or_else(|| config.detach_key.clone());
     Ok(text.parse::<keys::DetachKey>()?)
 }
 
@@ -248,7 +262,8 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 pub(crate) fn farewell(session: &Session) -> String {
     let reason = session.reason.as_ref().map_or_else(|| "it ended".to_owned(), Reason::phrase);
     let t = &session.totals;
-    let complete = session.completeness.map_or_else(String::new, |c| format!(", telemetry {:.0} % complete", c * 100.0));
+    let complete =
+        session.completeness.map_or_else(String::new, |c| format!(", telemetry {:.0} % complete", c * 100.0));
     format!(
         "session {id} ended: {reason}\n\
          recorded: {bytes}; {turns} turns, {tools} tools, {tokens} tokens, ${cost:.4}{complete}\n\

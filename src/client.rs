@@ -78,8 +78,9 @@ impl Client {
         let (builder, base) = match &target {
             Target::Socket(path) => (builder.unix_socket(path.as_path()), "http://localhost".to_owned()),
             Target::Url { url, token } => {
-                let mut bearer = HeaderValue::from_str(&format!("Bearer {token}"))
-                    .map_err(|_| ClientError::Address("SANDBOXCTL_TOKEN holds characters no token has".to_owned()))?;
+                let mut bearer = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
+                    ClientError::Address("SANDBOXCTL_TOKEN holds characters no token has".to_owned())
+                })?;
                 bearer.set_sensitive(true);
                 let headers = header::HeaderMap::from_iter([(header::AUTHORIZATION, bearer)]);
                 (builder.default_headers(headers), url.trim_end_matches('/').to_owned())
@@ -155,7 +156,12 @@ impl Client {
     }
 
     /// Joins a session's terminal; `after` is the last sequence number that the caller has.
-    pub async fn terminal(&self, session: &str, role: Role, after: Option<u64>) -> Result<Terminal, ClientError> {
+    pub async fn terminal(
+        &self,
+        session: &str,
+        role: Role,
+        after: Option<u64>,
+    ) -> Result<Terminal, ClientError> {
         let role = if role == Role::Driver { "driver" } else { "observer" };
         let after = after.map(|seq| format!("&after={seq}")).unwrap_or_default();
         let path = format!("/api/v1/sessions/{}/terminal?role={role}{after}", segment(session));
@@ -163,20 +169,27 @@ impl Client {
             Target::Socket(socket) => {
                 let stream = UnixStream::connect(socket).await.map_err(|e| self.away(&e))?;
                 let stream: Box<dyn Transport> = Box::new(stream);
-                let request = format!("ws://localhost{path}").into_client_request().map_err(|e| self.away(&e))?;
+                let request =
+                    format!("ws://localhost{path}").into_client_request().map_err(|e| self.away(&e))?;
                 let (terminal, _) = client_async(request, stream).await.map_err(|e| self.websocket(e))?;
                 Ok(terminal)
             }
             Target::Url { url, token } => {
                 let url = format!("ws{}{path}", url.trim_end_matches('/').trim_start_matches("http"));
-                let mut request = url.into_client_request().map_err(|e| ClientError::Address(e.to_string()))?;
+                let mut request =
+                    url.into_client_request().map_err(|e| ClientError::Address(e.to_string()))?;
                 if let Ok(bearer) = HeaderValue::from_str(&format!("Bearer {token}")) {
                     request.headers_mut().insert(header::AUTHORIZATION, bearer);
                 }
                 let (terminal, _) = connect_async(request).await.map_err(|e| self.websocket(e))?;
                 let config = *terminal.get_config();
                 let stream: Box<dyn Transport> = Box::new(terminal.into_inner());
-                Ok(WebSocketStream::from_raw_socket(stream, tungstenite::protocol::Role::Client, Some(config)).await)
+                Ok(WebSocketStream::from_raw_socket(
+                    stream,
+                    tungstenite::protocol::Role::Client,
+                    Some(config),
+                )
+                .await)
             }
         }
     }

@@ -55,9 +55,9 @@ pub async fn serve(mut config: Config, behind_proxy: bool, log_json: bool) -> an
     make_private(&config.state_dir)?;
     let _lock = lock(&config.state_dir)?;
     let mut signals = Signals::listen()?;
-    let tcp = TcpListener::bind(config.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}: choose another address with `listen`", config.listen))?;
+    let tcp = TcpListener::bind(config.listen).await.with_context(|| {
+        format!("cannot listen on {}: choose another address with `listen`", config.listen)
+    })?;
     // Port 0 asks the system for one; links must name the one it gave.
     config.listen = tcp.local_addr()?;
     let config = Arc::new(config);
@@ -68,7 +68,7 @@ pub async fn serve(mut config: Config, behind_proxy: bool, log_json: bool) -> an
 
     let cancel = CancellationToken::new();
     let servers = TaskTracker::new();
-    let router = http::router(http::AppState::new(supervisor.clone()));
+    let router = http::router(http::AppState::new(supervisor.clone(), servers.clone(), cancel.clone()));
     servers.spawn(http::serve_admin(admin, router.clone(), Arc::clone(&config), cancel.clone()));
     servers.spawn(http::serve_tcp(tcp, router, config.tls.clone(), cancel.clone()));
     if let Some(forward) = &config.forward {
@@ -137,8 +137,12 @@ fn lock(state: &Path) -> anyhow::Result<File> {
     let file = File::create(&path).with_context(|| format!("cannot write to {}", state.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => bail!("another daemon runs on {}; stop it, or use another state_dir", state.display()),
-        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+        Err(TryLockError::WouldBlock) => {
+            bail!("another daemon runs on {}; stop it, or use another state_dir", state.display())
+        }
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
     }
 }
 
@@ -157,7 +161,10 @@ fn guest(config: &Config) -> anyhow::Result<PathBuf> {
         None => std::env::current_exe()?.with_file_name("sandbox-guest"),
     };
     if !guest.is_file() {
-        bail!("the guest binary {} is not there: install it beside sandboxctl, or set `guest`", guest.display());
+        bail!(
+            "the guest binary {} is not there: install it beside sandboxctl, or set `guest`",
+            guest.display()
+        );
     }
     Ok(guest.canonicalize()?)
 }
@@ -168,7 +175,8 @@ fn bind_admin(config: &Config) -> anyhow::Result<UnixListener> {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot make the folder {}", dir.display()))?;
     }
     std::fs::remove_file(path).ok();
-    let listener = UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?;
+    let listener =
+        UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?;
     // Peer credentials decide; the mode only keeps others from knocking.
     let mode = match &config.admin_group {
         None => 0o600,

@@ -103,14 +103,18 @@ pub fn write_bundle(source: &Source<'_>, out: impl Write) -> Result<Manifest, Ex
         schema_version: bundle::VERSION,
         sandboxctl_version: env!("CARGO_PKG_VERSION").to_owned(),
         session: session.clone(),
-        files: files.iter().map(|f| (f.path.clone(), FileEntry { size: f.size, sha256: f.sha256.clone() })).collect(),
+        files: files
+            .iter()
+            .map(|f| (f.path.clone(), FileEntry { size: f.size, sha256: f.sha256.clone() }))
+            .collect(),
         frames: summary.frames.clone(),
         completeness: detail,
         journal: JournalEntry { frames, seal: seal.and_then(|s| serde_json::to_value(s).ok()) },
         public_key: source.key.public_hex(),
         signature: String::new(),
     };
-    manifest.signature = crate::keys::hex(&source.key.sign(&manifest.signed_bytes().map_err(io::Error::from)?));
+    manifest.signature =
+        crate::keys::hex(&source.key.sign(&manifest.signed_bytes().map_err(io::Error::from)?));
     archive(source, &manifest, files, out)?;
     Ok(manifest)
 }
@@ -129,7 +133,13 @@ fn archive(source: &Source<'_>, manifest: &Manifest, files: Vec<Staged>, out: im
     tar.into_inner()?.finish()?.flush()
 }
 
-fn append(tar: &mut tar::Builder<impl Write>, path: &str, size: u64, mtime: u64, content: impl Read) -> io::Result<()> {
+fn append(
+    tar: &mut tar::Builder<impl Write>,
+    path: &str,
+    size: u64,
+    mtime: u64,
+    content: impl Read,
+) -> io::Result<()> {
     let mut header = tar::Header::new_gnu();
     header.set_size(size);
     header.set_mode(0o644);
@@ -145,7 +155,10 @@ fn safe_path(path: &str) -> String {
         _ => None,
     });
     let clean = |name: std::borrow::Cow<'_, str>| -> String {
-        name.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).take(100).collect()
+        name.chars()
+            .map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' })
+            .take(100)
+            .collect()
     };
     let joined = parts.map(clean).collect::<Vec<_>>().join("/");
     if joined.is_empty() { "unnamed".to_owned() } else { joined }

@@ -94,7 +94,11 @@ pub enum ContextError {
 /// Journals a request that the guest answered itself while the daemon was away, unless it has been
 /// journalled before. Returns the number to commit before the guest may forget the request.
 pub async fn ingest(ctx: &Context, request: &SpooledRequest, body: Bytes) -> Result<u64, JournalError> {
-    if request.path == mcp::PATH { mcp::ingest(ctx, request, &body) } else { otlp::ingest(ctx, request, body).await }
+    if request.path == mcp::PATH {
+        mcp::ingest(ctx, request, &body)
+    } else {
+        otlp::ingest(ctx, request, body).await
+    }
 }
 
 /// The bounds that the handlers of one session share.
@@ -130,7 +134,10 @@ fn assemble(ctx: Arc<Context>, doors: Arc<Doors>) -> Router {
 }
 
 async fn unknown() -> impl IntoResponse {
-    (StatusCode::NOT_FOUND, Json(json!({ "error": { "code": "not_found", "message": "nothing is served here" } })))
+    (
+        StatusCode::NOT_FOUND,
+        Json(json!({ "error": { "code": "not_found", "message": "nothing is served here" } })),
+    )
 }
 
 async fn wrong_method() -> impl IntoResponse {

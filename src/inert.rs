@@ -16,7 +16,8 @@ pub fn inert(text: &str) -> String {
 
 fn is_plain(c: char) -> bool {
     // Cc; then line and paragraph separators, and the bidirectional controls (Unicode, UAX #9).
-    !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{061c}')
+    !c.is_control()
+        && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{061c}')
         && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 

@@ -136,7 +136,12 @@ fn base_url(spec: &Spec, api_key: Option<&str>) -> Option<String> {
     }
 }
 
-fn files(spec: &Spec, id: SessionId, mcp_servers: &BTreeMap<String, Value>, api_key: Option<&str>) -> Vec<File> {
+fn files(
+    spec: &Spec,
+    id: SessionId,
+    mcp_servers: &BTreeMap<String, Value>,
+    api_key: Option<&str>,
+) -> Vec<File> {
     let root = |name: &str, content: &Value| File {
         path: format!("{}/{name}", crate::engine::SETTINGS),
         content: pretty(content),
@@ -176,7 +181,9 @@ fn masked(start: &Start, api_key: Option<&str>) -> Value {
     };
     let is_secret = |name: &str| {
         let name = name.to_ascii_uppercase();
-        ["TOKEN", "SECRET", "PASSWORD", "API_KEY", "CREDENTIAL", "AUTHORIZATION"].iter().any(|w| name.contains(w))
+        ["TOKEN", "SECRET", "PASSWORD", "API_KEY", "CREDENTIAL", "AUTHORIZATION"]
+            .iter()
+            .any(|w| name.contains(w))
             && !name.starts_with("OTEL_")
             && !name.starts_with("CLAUDE_CODE_OTEL")
     };

@@ -167,6 +167,5 @@ fn segment_path(dir: &Path, first: u64) -> PathBuf {
     dir.join(format!("{first:020}.log"))
 }
 
-
 #[cfg(test)]
 mod tests;

@@ -22,7 +22,9 @@ pub enum KeyError {
     #[error("signing key {0}: {1}")]
     Io(String, io::Error),
     /// The file holds something else.
-    #[error("signing key {0}: it is not 32 bytes of hexadecimal; put the right file back, or move it away to make a new key")]
+    #[error(
+        "signing key {0}: it is not 32 bytes of hexadecimal; put the right file back, or move it away to make a new key"
+    )]
     Form(String),
     /// Others may read it.
     #[error("signing key {0}: its mode is {1:o}; nobody but the daemon may read it: chmod 600 it")]
@@ -35,7 +37,8 @@ impl SigningKey {
         let name = path.display().to_string();
         match fs::read_to_string(path) {
             Ok(text) => {
-                let mode = fs::metadata(path).map_err(|e| KeyError::Io(name.clone(), e))?.permissions().mode();
+                let mode =
+                    fs::metadata(path).map_err(|e| KeyError::Io(name.clone(), e))?.permissions().mode();
                 if mode & 0o077 != 0 {
                     return Err(KeyError::Mode(name, mode & 0o777));
                 }
@@ -50,7 +53,9 @@ impl SigningKey {
                     .mode(0o600)
                     .open(path)
                     .map_err(|e| KeyError::Io(name.clone(), e))?;
-                writeln!(file, "{}", hex(&bytes)).and_then(|()| file.sync_all()).map_err(|e| KeyError::Io(name, e))?;
+                writeln!(file, "{}", hex(&bytes))
+                    .and_then(|()| file.sync_all())
+                    .map_err(|e| KeyError::Io(name, e))?;
                 Ok(SigningKey(ed25519_dalek::SigningKey::from_bytes(&bytes)))
             }
             Err(error) => Err(KeyError::Io(name, error)),
@@ -70,7 +75,9 @@ impl SigningKey {
 
 /// Whether `signature` over `message` is this public key's; both in hexadecimal.
 pub fn verify_hex(public_key: &str, message: &[u8], signature: &str) -> bool {
-    let (Some(key), Some(signature)) = (unhex::<32>(public_key), unhex::<64>(signature)) else { return false };
+    let (Some(key), Some(signature)) = (unhex::<32>(public_key), unhex::<64>(signature)) else {
+        return false;
+    };
     VerifyingKey::from_bytes(&key)
         .is_ok_and(|key| key.verify_strict(message, &Signature::from_bytes(&signature)).is_ok())
 }

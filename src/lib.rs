@@ -69,11 +69,16 @@ pub mod store;
 // 4. actors
 pub mod export;
 pub mod feed;
+pub mod forwarder;
 pub mod gateway;
 pub mod recorder;
 pub mod session;
 pub mod supervisor;
 
 // 5. faces
+pub mod cli;
+pub mod client;
+pub mod http;
 
 // 6. composition
+pub mod daemon;

@@ -236,7 +236,10 @@ mod tests {
     #[test]
     fn a_spent_budget_ends_after_the_warning() {
         let spent = Some(150 * SECOND);
-        assert_eq!(tick(&times(), spent, 150 * SECOND), Tick::Warn { reason: Reason::Budget, at: 210 * SECOND });
+        assert_eq!(
+            tick(&times(), spent, 150 * SECOND),
+            Tick::Warn { reason: Reason::Budget, at: 210 * SECOND }
+        );
         assert_eq!(tick(&times(), spent, 210 * SECOND), Tick::End(Reason::Budget));
     }
 

@@ -59,13 +59,29 @@ impl Process {
 impl Default for Metrics {
     fn default() -> Metrics {
         Metrics {
-            starts: Family::new("sandboxctl_session_starts_total", "Sessions asked for, by outcome.", ["result"]),
+            starts: Family::new(
+                "sandboxctl_session_starts_total",
+                "Sessions asked for, by outcome.",
+                ["result"],
+            ),
             ends: Family::new("sandboxctl_session_ends_total", "Sessions ended, by reason.", ["reason"]),
-            requests: Family::new("sandboxctl_http_requests_total", "HTTP requests answered.", ["method", "status"]),
-            otlp: Family::new("sandboxctl_otlp_requests_total", "OTLP requests of sessions.", ["signal", "result"]),
+            requests: Family::new(
+                "sandboxctl_http_requests_total",
+                "HTTP requests answered.",
+                ["method", "status"],
+            ),
+            otlp: Family::new(
+                "sandboxctl_otlp_requests_total",
+                "OTLP requests of sessions.",
+                ["signal", "result"],
+            ),
             hooks: Family::new("sandboxctl_hooks_total", "Hooks answered, by decision.", ["decision"]),
             model_calls: Family::new("sandboxctl_model_calls_total", "Calls of the model API.", ["result"]),
-            egress: Family::new("sandboxctl_egress_total", "Connections that sessions asked for.", ["result"]),
+            egress: Family::new(
+                "sandboxctl_egress_total",
+                "Connections that sessions asked for.",
+                ["result"],
+            ),
         }
     }
 }
@@ -129,7 +145,11 @@ impl Metrics {
         }
         for (name, help, value) in [
             ("sandboxctl_viewers", "Viewers of live sessions.", Some(now.viewers)),
-            ("sandboxctl_recorded_bytes", "Bytes in the journals of live sessions.", Some(now.recorded_bytes)),
+            (
+                "sandboxctl_recorded_bytes",
+                "Bytes in the journals of live sessions.",
+                Some(now.recorded_bytes),
+            ),
             ("process_resident_memory_bytes", "Resident memory.", now.process.map(|p| p.resident_bytes)),
             ("process_open_fds", "Open files.", now.process.map(|p| p.open_files)),
         ] {

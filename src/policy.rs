@@ -91,7 +91,8 @@ impl Policy {
 
     /// Decides. Only questions about a tool that is about to run can be denied.
     pub fn decide(&self, question: &Question<'_>) -> Decision {
-        let (true, Some(input)) = (matches!(question.event, "PreToolUse" | "PermissionRequest"), question.input)
+        let (true, Some(input)) =
+            (matches!(question.event, "PreToolUse" | "PermissionRequest"), question.input)
         else {
             return Decision::Allow;
         };

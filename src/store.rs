@@ -35,7 +35,9 @@ pub enum StoreError {
     #[error("the database cannot grow: no space left on the disk")]
     Full,
     /// The file is damaged, or is none of ours.
-    #[error("the database {path} cannot be used: {error}; restore it from a backup, or move it away to begin anew")]
+    #[error(
+        "the database {path} cannot be used: {error}; restore it from a backup, or move it away to begin anew"
+    )]
     Corrupt {
         /// The file.
         path: PathBuf,
@@ -88,7 +90,8 @@ impl Store {
             .connect_with(options)
             .await
             .map_err(|e| corrupt(e.to_string()))?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(|e| corrupt(e.to_string()))?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+            .map_err(|e| corrupt(e.to_string()))?;
         sqlx::migrate!().run(&pool).await.map_err(|e| corrupt(e.to_string()))?;
         Ok(Store { pool })
     }
@@ -118,17 +121,23 @@ impl Store {
 
     /// How far a destination has a session's telemetry.
     pub async fn cursor(&self, destination: &str, session: SessionId) -> Result<u64, StoreError> {
-        let row: Option<(i64,)> = sqlx::query_as("SELECT seq FROM cursors WHERE destination = ? AND session = ?")
-            .bind(destination)
-            .bind(session.to_string())
-            .fetch_optional(&self.pool)
-            .await?;
+        let row: Option<(i64,)> =
+            sqlx::query_as("SELECT seq FROM cursors WHERE destination = ? AND session = ?")
+                .bind(destination)
+                .bind(session.to_string())
+                .fetch_optional(&self.pool)
+                .await?;
         Ok(row.map_or(0, |(seq,)| seq.cast_unsigned()))
     }
 
     /// Notes that a destination has a session's telemetry up to this frame. A session that was purged
     /// meanwhile has no cursor any more.
-    pub async fn set_cursor(&self, destination: &str, session: SessionId, seq: u64) -> Result<(), StoreError> {
+    pub async fn set_cursor(
+        &self,
+        destination: &str,
+        session: SessionId,
+        seq: u64,
+    ) -> Result<(), StoreError> {
         sqlx::query(
             "INSERT INTO cursors (destination, session, seq) SELECT ?, id, ? FROM sessions WHERE id = ?
              ON CONFLICT (destination, session) DO UPDATE SET seq = excluded.seq",

@@ -220,7 +220,8 @@ impl Summary {
                     let tool = named(&mut self.tools, said.text("tool_name").unwrap_or("unknown"));
                     tool.calls += 1;
                     tool.failures += u64::from(said.flag("success") == Some(false));
-                    tool.duration_ms = tool.duration_ms.saturating_add(said.number("duration_ms").unwrap_or(0));
+                    tool.duration_ms =
+                        tool.duration_ms.saturating_add(said.number("duration_ms").unwrap_or(0));
                 }
                 _ => {}
             }

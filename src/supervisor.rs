@@ -200,8 +200,12 @@ impl Supervisor {
         let tasks = [self.clone(), self.clone(), self.clone()];
         let [deaths, order, spares] = tasks;
         let cancel = &self.inner.cancel;
-        self.inner.tracker.spawn(cancel.clone().run_until_cancelled_owned(async move { deaths.hear_deaths().await }));
-        self.inner.tracker.spawn(cancel.clone().run_until_cancelled_owned(async move { order.keep_order().await }));
+        self.inner
+            .tracker
+            .spawn(cancel.clone().run_until_cancelled_owned(async move { deaths.hear_deaths().await }));
+        self.inner
+            .tracker
+            .spawn(cancel.clone().run_until_cancelled_owned(async move { order.keep_order().await }));
         self.inner.tracker.spawn(async move { spares.keep_spares().await });
         Ok(())
     }

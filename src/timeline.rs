@@ -3,10 +3,8 @@
 //! Pure. Terminal output is not in it: that is what the recording is for. Every text is inert.
 
 use opentelemetry_proto::tonic::{
-    collector::logs::v1::ExportLogsServiceRequest,
-    collector::metrics::v1::ExportMetricsServiceRequest,
-    collector::trace::v1::ExportTraceServiceRequest,
-    logs::v1::LogRecord,
+    collector::logs::v1::ExportLogsServiceRequest, collector::metrics::v1::ExportMetricsServiceRequest,
+    collector::trace::v1::ExportTraceServiceRequest, logs::v1::LogRecord,
 };
 use prost::Message;
 use sandbox_guest::wire::{self, FilePiece};
@@ -57,7 +55,12 @@ pub fn events(entry: &Entry) -> Vec<Event> {
                 Some(why) => format!("{} refused: {why}", call.model),
                 None => format!(
                     "{} {} in {} ms: {} in, {} out, ${:.4}",
-                    call.model, call.status, call.duration_ms, call.input_tokens, call.output_tokens, call.cost_usd
+                    call.model,
+                    call.status,
+                    call.duration_ms,
+                    call.input_tokens,
+                    call.output_tokens,
+                    call.cost_usd
                 ),
             };
             ("model_call".to_owned(), text)
@@ -68,7 +71,9 @@ pub fn events(entry: &Entry) -> Vec<Event> {
             (verdict.to_owned(), format!("{}:{}{why}", egress.host, egress.port))
         }),
         Kind::Resize => match wire::decode_size(payload) {
-            Some((cols, rows)) => one("resize", format!("{cols}×{rows}"), json!({ "cols": cols, "rows": rows })),
+            Some((cols, rows)) => {
+                one("resize", format!("{cols}×{rows}"), json!({ "cols": cols, "rows": rows }))
+            }
             None => Vec::new(),
         },
         Kind::Marker => {
@@ -86,13 +91,18 @@ pub fn events(entry: &Entry) -> Vec<Event> {
             Ok(request) => {
                 let spans = request.resource_spans.iter().flat_map(|r| &r.scope_spans).flat_map(|s| &s.spans);
                 let names: Vec<String> = spans.map(|span| inert(&span.name)).collect();
-                one("spans", format!("{} spans: {}", names.len(), names.join(", ")), json!({ "names": names }))
+                one(
+                    "spans",
+                    format!("{} spans: {}", names.len(), names.join(", ")),
+                    json!({ "names": names }),
+                )
             }
             Err(_) => Vec::new(),
         },
         Kind::Metrics => match ExportMetricsServiceRequest::decode(payload.clone()) {
             Ok(request) => {
-                let metrics = request.resource_metrics.iter().flat_map(|r| &r.scope_metrics).flat_map(|s| &s.metrics);
+                let metrics =
+                    request.resource_metrics.iter().flat_map(|r| &r.scope_metrics).flat_map(|s| &s.metrics);
                 let names: Vec<String> = metrics.map(|metric| inert(&metric.name)).collect();
                 one("metrics", format!("{} metrics", names.len()), json!({ "names": names }))
             }
@@ -101,7 +111,11 @@ pub fn events(entry: &Entry) -> Vec<Event> {
         Kind::Transcript => match wire::split_head::<FilePiece>(payload) {
             Ok((piece, bytes)) => {
                 let path = inert(&piece.path);
-                one("transcript", format!("{path}: {} bytes", bytes.len()), json!({ "path": path, "bytes": bytes.len() }))
+                one(
+                    "transcript",
+                    format!("{path}: {} bytes", bytes.len()),
+                    json!({ "path": path, "bytes": bytes.len() }),
+                )
             }
             Err(_) => Vec::new(),
         },
@@ -112,7 +126,10 @@ pub fn events(entry: &Entry) -> Vec<Event> {
 }
 
 /// An event that is JSON in the journal.
-fn read<T: serde::de::DeserializeOwned>(entry: &Entry, tell: impl FnOnce(T, Value) -> (String, String)) -> Vec<Event> {
+fn read<T: serde::de::DeserializeOwned>(
+    entry: &Entry,
+    tell: impl FnOnce(T, Value) -> (String, String),
+) -> Vec<Event> {
     let data = parsed(&entry.payload);
     match serde_json::from_value::<T>(data.clone()) {
         Ok(event) => {

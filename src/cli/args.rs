@@ -38,10 +38,15 @@ pub enum Verb {
     #[command(after_help = "Example:\n  sandboxctl serve --config /etc/sandboxctl/config.toml")]
     Serve(Serve),
     /// Start a session and attach to it
-    #[command(after_help = "Examples:\n  sandboxctl start --user 'Ada <ada@example.org>'\n  sandboxctl start --profile demo -- claude -p 'List the files'\n  id=$(sandboxctl start --detach)")]
+    #[command(
+        after_help = "Examples:\n  sandboxctl start --user 'Ada <ada@example.org>'\n  sandboxctl start --profile demo -- claude -p 'List the files'\n  id=$(sandboxctl start --detach)"
+    )]
     Start(Start),
     /// List sessions
-    #[command(visible_alias = "ls", after_help = "Examples:\n  sandboxctl list --watch\n  sandboxctl list --all --json | jq '.sessions[].id'")]
+    #[command(
+        visible_alias = "ls",
+        after_help = "Examples:\n  sandboxctl list --watch\n  sandboxctl list --all --json | jq '.sessions[].id'"
+    )]
     List(List),
     /// Join a session's terminal; leave it with Ctrl-]
     #[command(after_help = "Example:\n  sandboxctl attach 019a9f3e-1b2c")]
@@ -59,16 +64,22 @@ pub enum Verb {
     #[command(after_help = "Example:\n  sandboxctl rm 019a9f3e-1b2c")]
     Rm(Rm),
     /// Show a session's timeline
-    #[command(after_help = "Examples:\n  sandboxctl events 019a9f3e-1b2c --follow\n  sandboxctl events 019a9f3e-1b2c --kind lifecycle,model --json")]
+    #[command(
+        after_help = "Examples:\n  sandboxctl events 019a9f3e-1b2c --follow\n  sandboxctl events 019a9f3e-1b2c --kind lifecycle,model --json"
+    )]
     Events(Events),
     /// Bundle a session's record into one tar.gz
-    #[command(after_help = "Examples:\n  sandboxctl export 019a9f3e-1b2c\n  sandboxctl export 019a9f3e-1b2c -o - | tar tz")]
+    #[command(
+        after_help = "Examples:\n  sandboxctl export 019a9f3e-1b2c\n  sandboxctl export 019a9f3e-1b2c -o - | tar tz"
+    )]
     Export(Export),
     /// Check a bundle: every file's hash, and the signature
     #[command(after_help = "Example:\n  sandboxctl verify sandbox-session-019a9f3e-….tar.gz")]
     Verify(Verify),
     /// Play a session's terminal in this one
-    #[command(after_help = "Examples:\n  sandboxctl replay 019a9f3e-1b2c --speed 4\n  sandboxctl replay bundle.tar.gz --from 10m")]
+    #[command(
+        after_help = "Examples:\n  sandboxctl replay 019a9f3e-1b2c --speed 4\n  sandboxctl replay bundle.tar.gz --from 10m"
+    )]
     Replay(Replay),
     /// Make a link with which somebody starts a session in their browser
     #[command(after_help = "Example:\n  sandboxctl invite --profile demo --uses 5 --expires 7d")]

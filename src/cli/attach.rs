@@ -50,7 +50,12 @@ enum Left {
 }
 
 /// Joins a session's terminal until it ends or the detach key is pressed.
-pub(super) async fn attach(client: &Client, session: &str, drive: bool, key: DetachKey) -> anyhow::Result<ExitCode> {
+pub(super) async fn attach(
+    client: &Client,
+    session: &str,
+    drive: bool,
+    key: DetachKey,
+) -> anyhow::Result<ExitCode> {
     let session = client.session(session).await?;
     let id = session.id.to_string();
     let interactive = io::stdin().is_terminal() && io::stdout().is_terminal();
@@ -70,7 +75,10 @@ pub(super) async fn attach(client: &Client, session: &str, drive: bool, key: Det
     drop(raw);
     match left? {
         Left::Detached => {
-            eprintln!("\nleft session {id}, which goes on; join again with: sandboxctl attach {}", session.id.short());
+            eprintln!(
+                "\nleft session {id}, which goes on; join again with: sandboxctl attach {}",
+                session.id.short()
+            );
             Ok(ExitCode::SUCCESS)
         }
         Left::Ended | Left::Lost => {
@@ -106,7 +114,9 @@ impl Join<'_> {
                         left => return Ok(left),
                     }
                 }
-                Err(ClientError::Refused(problem)) if problem.code == "session_ended" => return Ok(Left::Ended),
+                Err(ClientError::Refused(problem)) if problem.code == "session_ended" => {
+                    return Ok(Left::Ended);
+                }
                 Err(error @ ClientError::Refused(_)) => return Err(error.into()),
                 Err(error) if since.is_some_and(|s| s.elapsed() > PATIENCE) => return Err(error.into()),
                 Err(_) => {}

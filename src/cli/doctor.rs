@@ -52,7 +52,12 @@ pub(super) async fn doctor(args: &Doctor, client: &Client) -> anyhow::Result<Exi
 async fn round_trip(client: &Client) -> Check {
     let began = Instant::now();
     match try_round_trip(client).await {
-        Ok(()) => check("round trip", CheckState::Ok, format!("{} ms, start to end", began.elapsed().as_millis()), None),
+        Ok(()) => check(
+            "round trip",
+            CheckState::Ok,
+            format!("{} ms, start to end", began.elapsed().as_millis()),
+            None,
+        ),
         Err(error) => {
             let remedy = "see the daemon's log for this session";
             check("round trip", CheckState::Failed, error.to_string(), Some(remedy))
@@ -72,9 +77,9 @@ async fn try_round_trip(client: &Client) -> Result<(), ClientError> {
     client.delete(&format!("/api/v1/sessions/{id}?purge=true")).await?;
     match (ended.reason, shown?) {
         (Some(Reason::Exited { code: 0 }), text) if text.contains(WORD) => Ok(()),
-        (Some(Reason::Exited { code: 0 }), text) => {
-            Err(ClientError::Broken(format!("the record does not hold what the program printed, but {text:?}")))
-        }
+        (Some(Reason::Exited { code: 0 }), text) => Err(ClientError::Broken(format!(
+            "the record does not hold what the program printed, but {text:?}"
+        ))),
         (reason, _) => {
             let why = reason.map_or_else(|| "for no reason".to_owned(), |r| r.phrase());
             Err(ClientError::Broken(format!("the session ended: {why}")))

@@ -48,9 +48,11 @@ pub(super) async fn export(args: &Export, client: &Client) -> anyhow::Result<()>
 
 async fn fetch(client: &Client, id: &str, to: &mut impl Write) -> Result<u64, ClientError> {
     let style = ProgressStyle::with_template("{spinner} {bytes} at {bytes_per_sec}, {elapsed}");
-    let progress = if io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+    let progress =
+        if io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     progress.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-    let mut chunks = std::pin::pin!(client.stream(&format!("/api/v1/sessions/{id}/export"), "application/gzip").await?);
+    let mut chunks =
+        std::pin::pin!(client.stream(&format!("/api/v1/sessions/{id}/export"), "application/gzip").await?);
     let mut bytes = 0;
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk?;

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{args::Replay, export::member};
 use crate::{
-    cast::{Cast, CastEvent},
+    cast::{Code, Header, Reader},
     client::{Client, ClientError},
 };
 
@@ -31,31 +31,34 @@ pub(super) async fn replay(args: &Replay, client: &Client) -> anyhow::Result<()>
     } else {
         from_session(&args.what, client).await?
     };
-    let cast = Cast::read(cast.as_slice())?;
-    warn_about_size(&cast);
-    let played = play(&cast, args).await;
+    let text = String::from_utf8_lossy(&cast);
+    let mut lines = text.lines();
+    let mut reader = Reader::new(lines.next().unwrap_or_default())?;
+    warn_about_size(reader.header());
+    let played = play(&mut reader, lines, args).await;
     if io::stdout().is_terminal() {
         io::stdout().lock().write_all(RESTORE)?;
     }
     played
 }
 
-async fn play(cast: &Cast, args: &Replay) -> anyhow::Result<()> {
+async fn play(reader: &mut Reader, lines: impl Iterator<Item = &str>, args: &Replay) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     let mut due = Instant::now();
     let mut at = Duration::ZERO;
-    for event in &cast.events {
-        let pause = event.at().saturating_sub(at);
-        at = event.at();
+    for line in lines {
+        let Some(event) = reader.line(line)? else { continue };
+        let time = Duration::from_micros(event.time);
+        let pause = time.saturating_sub(at);
+        at = time;
+        // What lies before the beginning is drawn at once: the screen is right from the first moment on.
         if at > args.from {
+            out.flush()?;
             due += pause.min(args.idle).div_f64(args.speed);
             sleep_until(due).await;
         }
-        if let CastEvent::Output { data, .. } = event {
-            out.write_all(data.as_bytes())?;
-            if at > args.from {
-                out.flush()?;
-            }
+        if event.code == Code::Output {
+            out.write_all(event.data.as_bytes())?;
         }
     }
     Ok(out.flush()?)
@@ -70,7 +73,8 @@ fn from_file(path: &Path) -> io::Result<Vec<u8>> {
 
 async fn from_session(session: &str, client: &Client) -> anyhow::Result<Vec<u8>> {
     let id = client.session(session).await?.id;
-    let mut chunks = std::pin::pin!(client.stream(&format!("/api/v1/sessions/{id}/export"), "application/gzip").await?);
+    let mut chunks =
+        std::pin::pin!(client.stream(&format!("/api/v1/sessions/{id}/export"), "application/gzip").await?);
     let mut bundle = tempfile::tempfile()?;
     while let Some(chunk) = chunks.next().await {
         bundle.write_all(&chunk?)?;
@@ -79,11 +83,14 @@ async fn from_session(session: &str, client: &Client) -> anyhow::Result<Vec<u8>>
     member(BufReader::new(bundle), CAST).map_err(|e| ClientError::Broken(e.to_string()).into())
 }
 
-fn warn_about_size(cast: &Cast) {
+fn warn_about_size(cast: &Header) {
     if let Ok((cols, rows)) = crossterm::terminal::size()
         && io::stdout().is_terminal()
         && (cols < cast.cols || rows < cast.rows)
     {
-        eprintln!("the recording is {}×{}, this terminal {cols}×{rows}: it may look torn", cast.cols, cast.rows);
+        eprintln!(
+            "the recording is {}×{}, this terminal {cols}×{rows}: it may look torn",
+            cast.cols, cast.rows
+        );
     }
 }

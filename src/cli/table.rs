@@ -55,7 +55,7 @@ fn render(sessions: &[Session]) -> String {
         return "no sessions; start one with: sandboxctl start".to_owned();
     }
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     if !std::io::stdout().is_terminal() {
         table.set_content_arrangement(ContentArrangement::Disabled);
     }
@@ -127,7 +127,9 @@ pub(super) async fn events(args: &Events, client: &Client) -> anyhow::Result<()>
             })
             .await;
         match read {
-            Err(ClientError::Away { .. } | ClientError::Broken(_)) if args.follow => tokio::time::sleep(RETRY).await,
+            Err(ClientError::Away { .. } | ClientError::Broken(_)) if args.follow => {
+                tokio::time::sleep(RETRY).await
+            }
             other => return Ok(other?),
         }
     }

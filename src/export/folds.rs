@@ -165,7 +165,10 @@ impl Folds {
 
     fn transcript(&mut self, entry: &Entry) -> Result<(), ExportError> {
         let Ok((piece, bytes)) = wire::split_head::<FilePiece>(&entry.payload) else {
-            return Err(ExportError::Frame { seq: entry.seq, problem: "a transcript without a name".to_owned() });
+            return Err(ExportError::Frame {
+                seq: entry.seq,
+                problem: "a transcript without a name".to_owned(),
+            });
         };
         let path = format!("transcript/{}", safe_path(&piece.path));
         let known = self.transcripts.contains_key(&path);

@@ -59,7 +59,8 @@ pub(super) fn markdown(session: &Session, summary: &Summary, detail: &Completene
     say(&row("turns", &totals.turns.to_string()));
     say(&row("cost, as the client says", &format!("${:.4}", totals.cost_usd)));
     say(&row("cost, as the gateway saw", &format!("${:.4}", totals.gateway_cost_usd)));
-    let share = detail.share().map_or_else(|| "nothing was to be sent".to_owned(), |s| format!("{:.1} %", s * 100.0));
+    let share =
+        detail.share().map_or_else(|| "nothing was to be sent".to_owned(), |s| format!("{:.1} %", s * 100.0));
     say(&row("telemetry complete", &share));
     models(&mut page, "Models, as the client says", &summary.models);
     models(&mut page, "Models, as the gateway saw", &summary.gateway);
@@ -87,7 +88,8 @@ fn models(page: &mut String, title: &str, models: &std::collections::BTreeMap<St
     let head = "| model | calls | input | output | cache read | cache written | cost |\n|---|---:|---:|---:|---:|---:|---:|";
     writeln!(page, "\n## {title}\n\n{head}").ok();
     for (name, used) in models {
-        let Use { calls, input_tokens, output_tokens, cache_read_tokens, cache_creation_tokens, cost_usd } = used;
+        let Use { calls, input_tokens, output_tokens, cache_read_tokens, cache_creation_tokens, cost_usd } =
+            used;
         let name = escape(name);
         writeln!(
             page,

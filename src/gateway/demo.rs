@@ -95,7 +95,8 @@ impl Message {
     /// The whole message, for a request that is not streamed.
     fn object(&self) -> Value {
         let mut message = self.head();
-        message["content"] = self.reply.blocks.iter().enumerate().map(|(n, b)| b.whole(&self.tool_id(n))).collect();
+        message["content"] =
+            self.reply.blocks.iter().enumerate().map(|(n, b)| b.whole(&self.tool_id(n))).collect();
         message["stop_reason"] = json!(self.stop_reason());
         message["usage"]["output_tokens"] = json!(self.output_tokens());
         message

@@ -74,7 +74,10 @@ pub(super) async fn intercept(
         Err(sentence) => return say(StatusCode::BAD_REQUEST, sentence),
     };
     let Some(place) = doors.tunnels.place() else {
-        return say(StatusCode::SERVICE_UNAVAILABLE, "this session has too many connections open to the network");
+        return say(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "this session has too many connections open to the network",
+        );
     };
     let stream = match open(&ctx.egress, &target).await {
         Ok(stream) => stream,
@@ -115,7 +118,11 @@ fn target(method: &Method, uri: &Uri) -> Result<Target, &'static str> {
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
     let host = host.trim_end_matches('.').to_ascii_lowercase();
     let port = authority.port_u16().or(default).ok_or("name a port")?;
-    if host.is_empty() || authority.as_str().contains('@') { Err("name a host") } else { Ok(Target { host, port }) }
+    if host.is_empty() || authority.as_str().contains('@') {
+        Err("name a host")
+    } else {
+        Ok(Target { host, port })
+    }
 }
 
 /// Why a connection is not made.

@@ -17,7 +17,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Context, Doors, otlp::http::read};
-use crate::{event::Hook, journal::{JournalError, Kind}, policy::{Decision, Question}};
+use crate::{
+    event::Hook,
+    journal::{JournalError, Kind},
+    policy::{Decision, Question},
+};
 
 /// The longest question, in bytes: a tool's whole input and output stand in it.
 const BODY_LIMIT: usize = 8 << 20;
@@ -51,7 +55,9 @@ async fn ask(
     };
     let body = match read(&parts.headers, body, BODY_LIMIT).await {
         Ok(body) => body,
-        Err(_) => return deny(StatusCode::PAYLOAD_TOO_LARGE, "the hook's input is too long, or did not arrive"),
+        Err(_) => {
+            return deny(StatusCode::PAYLOAD_TOO_LARGE, "the hook's input is too long, or did not arrive");
+        }
     };
     let Ok(input @ Value::Object(_)) = serde_json::from_slice::<Value>(&body) else {
         return deny(StatusCode::BAD_REQUEST, "the hook's input is not a JSON object");
@@ -62,7 +68,10 @@ async fn ask(
         Ok(()) => Json(answer).into_response(),
         Err(error) => {
             tracing::warn!(session = %ctx.id, %error, "a hook could not be recorded, and was denied");
-            deny(StatusCode::SERVICE_UNAVAILABLE, "the session's journal cannot be written, so nothing is allowed")
+            deny(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the session's journal cannot be written, so nothing is allowed",
+            )
         }
     }
 }

@@ -90,7 +90,8 @@ impl Upstream {
 
     /// The price of a call in US dollars: by the longest prefix of the model's name that the list has.
     fn cost(&self, call: &event::Model) -> f64 {
-        let Some((_, price)) = self.prices.iter().find(|(prefix, _)| call.model.starts_with(prefix.as_str())) else {
+        let Some((_, price)) = self.prices.iter().find(|(prefix, _)| call.model.starts_with(prefix.as_str()))
+        else {
             return 0.0;
         };
         #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^52")]
@@ -106,7 +107,10 @@ fn read_key(path: &Path) -> Result<HeaderValue, UpstreamError> {
     let wrong = |problem: String| UpstreamError::Key { path: path.display().to_string(), problem };
     let mode = fs::metadata(path).map_err(|e| wrong(e.to_string()))?.permissions().mode();
     if mode & 0o077 != 0 {
-        return Err(wrong(format!("its mode is {:o}; nobody but the daemon may read it: chmod 600 it", mode & 0o777)));
+        return Err(wrong(format!(
+            "its mode is {:o}; nobody but the daemon may read it: chmod 600 it",
+            mode & 0o777
+        )));
     }
     let text = fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
     let mut key = HeaderValue::from_str(text.trim()).map_err(|_| wrong("it holds no key".to_owned()))?;
@@ -138,9 +142,15 @@ async fn answer(State(ctx): State<Arc<Context>>, request: Request) -> Response {
     let body = match Limited::new(body, BODY_LIMIT).collect().await {
         Ok(body) => body.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => {
-            return problem(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", "the request is longer than 32 MiB");
+            return problem(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "request_too_large",
+                "the request is longer than 32 MiB",
+            );
         }
-        Err(_) => return problem(StatusCode::BAD_REQUEST, "invalid_request_error", "the request did not arrive"),
+        Err(_) => {
+            return problem(StatusCode::BAD_REQUEST, "invalid_request_error", "the request did not arrive");
+        }
     };
     // Only this is a call of the model; counting tokens and listing models cost nothing.
     let counts = parts.method == Method::POST && parts.uri.path() == "/v1/messages";
@@ -180,7 +190,12 @@ async fn pass_on(ctx: &Arc<Context>, parts: Parts, body: reqwest::Body, call: Op
         headers.insert(API_KEY, key.clone());
     }
     let path = parts.uri.path_and_query().map_or("/", |p| p.as_str());
-    let sent = upstream.http.request(parts.method, format!("{}{path}", upstream.base)).headers(headers).body(body).send();
+    let sent = upstream
+        .http
+        .request(parts.method, format!("{}{path}", upstream.base))
+        .headers(headers)
+        .body(body)
+        .send();
     let answer = match sent.await {
         Ok(answer) => answer,
         Err(error) => {

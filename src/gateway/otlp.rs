@@ -170,7 +170,8 @@ pub async fn ingest(ctx: &Context, request: &SpooledRequest, body: Bytes) -> Res
         None => format!("nothing is received at {:.64}", request.path),
         Some(labels) => match stamped(ctx, labels, body).await {
             Ok((_, payload)) => {
-                return append(ctx, labels.signal, request.request, payload).map(|seq| seq.unwrap_or_else(seen));
+                return append(ctx, labels.signal, request.request, payload)
+                    .map(|seq| seq.unwrap_or_else(seen));
             }
             Err(refusal) => refusal.to_string(),
         },
@@ -216,7 +217,13 @@ async fn stamped(ctx: &Context, labels: Labels<'_>, body: Bytes) -> Result<(Enco
     Ok((encoding, payload))
 }
 
-fn decode(stamp: &Stamp, signal: Signal, encoding: Encoding, gzip: bool, body: &[u8]) -> Result<Vec<u8>, Refusal> {
+fn decode(
+    stamp: &Stamp,
+    signal: Signal,
+    encoding: Encoding,
+    gzip: bool,
+    body: &[u8],
+) -> Result<Vec<u8>, Refusal> {
     let inflated;
     let body = if gzip {
         inflated = inflate(body)?;

@@ -106,9 +106,7 @@ pub(super) fn managed(spec: &Spec, id: SessionId) -> Value {
 }
 
 fn hooks() -> Value {
-    let hook = |command: String| {
-        json!([{ "hooks": [{ "type": "command", "command": command, "timeout": HOOK_TIMEOUT }] }])
-    };
+    let hook = |command: String| json!([{ "hooks": [{ "type": "command", "command": command, "timeout": HOOK_TIMEOUT }] }]);
     let mut hooks = Map::new();
     for event in DECIDED {
         hooks.insert(event.to_owned(), hook(format!("{GUEST} hook")));

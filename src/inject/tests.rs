@@ -30,7 +30,14 @@ fn claude_gets_the_sessions_id_unless_it_takes_up_another() {
     let argv = |line: &str| argv(&line.split(' ').map(str::to_owned).collect::<Vec<_>>(), id).join(" ");
     assert_eq!(argv("claude -p hi"), format!("claude --session-id {id} -p hi"));
     assert_eq!(argv("/usr/bin/claude"), format!("/usr/bin/claude --session-id {id}"));
-    for other in ["claude --resume x", "claude -c", "claude --session-id=x", "claude --version", "claude mcp list", "bash -l"] {
+    for other in [
+        "claude --resume x",
+        "claude -c",
+        "claude --session-id=x",
+        "claude --version",
+        "claude mcp list",
+        "bash -l",
+    ] {
         assert_eq!(argv(other), other);
     }
 }
@@ -48,7 +55,8 @@ fn neither_image_nor_profile_can_switch_telemetry_off() {
     for (name, value) in settings::telemetry(&spec, id) {
         assert_eq!(env(&injection, &name), Some(value.as_str()), "{name}");
     }
-    let settings: Value = serde_json::from_str(&file(&injection, "managed-settings.json").content).expect("JSON");
+    let settings: Value =
+        serde_json::from_str(&file(&injection, "managed-settings.json").content).expect("JSON");
     assert_eq!(settings["env"]["OTEL_EXPORTER_OTLP_ENDPOINT"], "http://127.0.0.1:4318");
     assert_eq!(settings["allowManagedHooksOnly"], true);
     assert_eq!(file(&injection, "managed-settings.json").owner, Owner::Root);
@@ -87,7 +95,10 @@ fn a_user_signs_in_by_themself_or_brings_a_key_that_no_record_holds() {
 fn stdio_servers_are_tapped_and_others_left_alone() {
     let servers = BTreeMap::from([
         ("files".to_owned(), json!({ "command": "mcp-files", "args": ["--root", "/workspace"] })),
-        ("web".to_owned(), json!({ "type": "http", "url": "http://127.0.0.1:9/mcp", "headers": { "Authorization": "Bearer x" } })),
+        (
+            "web".to_owned(),
+            json!({ "type": "http", "url": "http://127.0.0.1:9/mcp", "headers": { "Authorization": "Bearer x" } }),
+        ),
     ]);
     let injection = injection(&spec(Credential::Demo), SessionId::new(), &servers, None, &BTreeMap::new());
     let mcp: Value = serde_json::from_str(&file(&injection, "managed-mcp.json").content).expect("JSON");

@@ -59,7 +59,12 @@ impl Committer {
         turn.last = Instant::now();
         match synced {
             Ok(Ok(())) => {
-                self.done.send_if_modified(|done| last > *done && { *done = last; true });
+                self.done.send_if_modified(|done| {
+                    last > *done && {
+                        *done = last;
+                        true
+                    }
+                });
                 Ok(())
             }
             Ok(Err(error)) => {

@@ -59,8 +59,13 @@ pub struct Index {
 impl Index {
     /// Opens the index in a session's folder, or begins one.
     pub fn open(dir: &Path) -> io::Result<Index> {
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(dir.join("keyframes"))?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(dir.join("keyframes"))?;
         let mut index = Index { file, entries: Vec::new(), end: 0 };
         while let Some((entry, _, end)) = index.read_at(index.end)? {
             index.entries.push(entry);

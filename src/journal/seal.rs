@@ -73,14 +73,18 @@ pub fn verify(dir: &Path) -> Result<Verified, JournalError> {
             }
             match head.kind {
                 Kind::Segment => {
-                    let segment: SegmentHead = serde_json::from_slice(&payload).map_err(|e| damaged(e.to_string()))?;
+                    let segment: SegmentHead =
+                        serde_json::from_slice(&payload).map_err(|e| damaged(e.to_string()))?;
                     if segment.chain != hex(&hash) {
-                        return Err(damaged("the frames before this segment are not those it was begun after".to_owned()));
+                        return Err(damaged(
+                            "the frames before this segment are not those it was begun after".to_owned(),
+                        ));
                     }
                 }
                 Kind::Seal => {
                     let seal: Seal = serde_json::from_slice(&payload).map_err(|e| damaged(e.to_string()))?;
-                    if seal.chain != hex(&hash) || !keys::verify_hex(&seal.public_key, &hash, &seal.signature) {
+                    if seal.chain != hex(&hash) || !keys::verify_hex(&seal.public_key, &hash, &seal.signature)
+                    {
                         return Err(damaged("the seal does not match the frames before it".to_owned()));
                     }
                     found.seal = Some(seal);

@@ -120,7 +120,10 @@ fn damage_in_the_middle_is_reported_where_it_is() {
     bytes[place] ^= 1;
     fs::write(&file, bytes).expect("written");
     let read: Vec<_> = Reader::open(dir.path(), 1).collect();
-    assert!(matches!(read.last(), Some(Err(JournalError::Damaged { at: found, .. })) if *found == at), "{read:?}");
+    assert!(
+        matches!(read.last(), Some(Err(JournalError::Damaged { at: found, .. })) if *found == at),
+        "{read:?}"
+    );
     assert!(matches!(Journal::open(dir.path(), id), Err(JournalError::Damaged { .. })));
 }
 
@@ -198,7 +201,12 @@ async fn a_record_that_was_rewritten_whole_does_not_verify() {
     let mut forged = Vec::new();
     for entry in truth {
         let payload = if entry.kind == Kind::Output { Bytes::from_static(b"false") } else { entry.payload };
-        let head = sandbox_guest::frame::Head { seq: entry.seq, time: entry.time, origin: entry.origin, kind: entry.kind };
+        let head = sandbox_guest::frame::Head {
+            seq: entry.seq,
+            time: entry.time,
+            origin: entry.origin,
+            kind: entry.kind,
+        };
         sandbox_guest::frame::encode(&head, &payload, &mut forged);
     }
     fs::write(file, forged).expect("written");

@@ -65,8 +65,16 @@ impl Journal {
         Journal::create_with(dir, session, SEGMENT_LIMIT)
     }
 
-    pub(super) fn create_with(dir: &Path, session: SessionId, segment_limit: u64) -> Result<Journal, JournalError> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| JournalError::io(dir, e))?;
+    pub(super) fn create_with(
+        dir: &Path,
+        session: SessionId,
+        segment_limit: u64,
+    ) -> Result<Journal, JournalError> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(|e| JournalError::io(dir, e))?;
         let file = Arc::new(create_segment(dir, 1)?);
         let writer = Writer {
             file,
@@ -95,7 +103,9 @@ impl Journal {
         segment_limit: u64,
     ) -> Result<(Journal, Recovered), JournalError> {
         let all = segments(dir)?;
-        let Some(&last) = all.last() else { return Ok((Journal::create_with(dir, session, segment_limit)?, Recovered::default())) };
+        let Some(&last) = all.last() else {
+            return Ok((Journal::create_with(dir, session, segment_limit)?, Recovered::default()));
+        };
         let mut requests = Requests::default();
         let mut recovered = Recovered::default();
         // One segment more than the last, for the requests that may yet come twice.
@@ -160,7 +170,10 @@ impl Journal {
 
     fn append_locked(&self, writer: &mut Writer, draft: Draft<'_>) -> Result<u64, JournalError> {
         let len = (HEADER + draft.payload.len()) as u64;
-        if writer.at.offset + len > self.shared.segment_limit && writer.at.offset > 0 && draft.kind != Kind::Segment {
+        if writer.at.offset + len > self.shared.segment_limit
+            && writer.at.offset > 0
+            && draft.kind != Kind::Segment
+        {
             self.roll(writer)?;
         }
         let seq = self.write(writer, draft)?;
@@ -172,7 +185,10 @@ impl Journal {
     }
 
     /// Seals the journal with this payload: the last frame it takes.
-    pub(super) fn append_seal(&self, payload: impl FnOnce([u8; 32], u64) -> Vec<u8>) -> Result<u64, JournalError> {
+    pub(super) fn append_seal(
+        &self,
+        payload: impl FnOnce([u8; 32], u64) -> Vec<u8>,
+    ) -> Result<u64, JournalError> {
         let mut writer = self.lock();
         if writer.sealed {
             return Ok(writer.next - 1);
@@ -299,7 +315,12 @@ struct Scan {
 }
 
 /// Walks a segment, checking everything, noting what a writer needs to know.
-fn scan(dir: &Path, first: u64, requests: &mut Requests, recovered: &mut Recovered) -> Result<Scan, JournalError> {
+fn scan(
+    dir: &Path,
+    first: u64,
+    requests: &mut Requests,
+    recovered: &mut Recovered,
+) -> Result<Scan, JournalError> {
     let path = segment_path(dir, first);
     let mut walk = Walk::open(&path, 0)?;
     let mut found = Scan::default();
@@ -310,7 +331,8 @@ fn scan(dir: &Path, first: u64, requests: &mut Requests, recovered: &mut Recover
             return Err(damaged(format!("frame {} stands where {expected} should", head.seq)));
         }
         if found.next == 0 {
-            let segment: SegmentHead = serde_json::from_slice(&payload).map_err(|e| damaged(e.to_string()))?;
+            let segment: SegmentHead =
+                serde_json::from_slice(&payload).map_err(|e| damaged(e.to_string()))?;
             found.chain = unhex(&segment.chain).ok_or_else(|| damaged("its chain is no hash".to_owned()))?;
         }
         found.chain = chain(&found.chain, &header, &payload);
@@ -384,4 +406,3 @@ fn write_both(file: &File, header: &[u8], payload: &[u8]) -> io::Result<()> {
 fn is_request(kind: Kind) -> bool {
     matches!(kind, Kind::Traces | Kind::Metrics | Kind::Logs | Kind::Mcp)
 }
-

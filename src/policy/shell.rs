@@ -52,7 +52,8 @@ impl Pattern {
     /// Whether this is such a command. `git -C dir push` is a `git push`: options, and a value that one may
     /// have, are passed over. What is not known yet may be anything.
     fn matches(&self, argv: &[String]) -> bool {
-        let (Some((name, given)), Some((wanted, rest))) = (argv.split_first(), self.words.split_first()) else {
+        let (Some((name, given)), Some((wanted, rest))) = (argv.split_first(), self.words.split_first())
+        else {
             return false;
         };
         let same = name == wanted || (!wanted.contains('/') && base(name) == wanted);

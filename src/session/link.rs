@@ -122,7 +122,10 @@ impl Link {
     }
 }
 
-async fn pass_records(mut read: BufReader<OwnedReadHalf>, reports: mpsc::Sender<Report>) -> Result<(), FrameError> {
+async fn pass_records(
+    mut read: BufReader<OwnedReadHalf>,
+    reports: mpsc::Sender<Report>,
+) -> Result<(), FrameError> {
     while let Some(record) = read_frame(&mut read).await? {
         if reports.send(Report::Record(record)).await.is_err() {
             break;
@@ -135,8 +138,8 @@ fn greet(first: &Frame) -> Result<Hello, String> {
     if first.head.kind != Kind::Hello {
         return Err(format!("the guest began with {} and not with hello", first.head.kind.name()));
     }
-    let hello: Hello =
-        serde_json::from_slice(&first.payload).map_err(|e| format!("the guest's hello makes no sense: {e}"))?;
+    let hello: Hello = serde_json::from_slice(&first.payload)
+        .map_err(|e| format!("the guest's hello makes no sense: {e}"))?;
     if hello.protocol != PROTOCOL {
         return Err(format!(
             "the guest speaks protocol {} and this daemon {PROTOCOL}; install the guest of this version",

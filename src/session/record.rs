@@ -135,7 +135,9 @@ impl Record {
     /// A request that the guest answered while the daemon was away.
     async fn take_request(&mut self, frame: Frame) -> Option<Lifecycle> {
         let outcome = match wire::split_head::<SpooledRequest>(&frame.payload) {
-            Ok((request, body)) => gateway::ingest(&self.context, &request, Bytes::copy_from_slice(body)).await,
+            Ok((request, body)) => {
+                gateway::ingest(&self.context, &request, Bytes::copy_from_slice(body)).await
+            }
             Err(error) => {
                 tracing::error!(session = %self.shared.id, %error, "a spooled request makes no sense");
                 Ok(0)

@@ -516,7 +516,12 @@ impl Task {
             self.view.warning = Some(problem.to_owned());
         }
         let view = &self.view;
-        self.shared.view.send_if_modified(|seen| seen != view && { view.clone_into(seen); true });
+        self.shared.view.send_if_modified(|seen| {
+            seen != view && {
+                view.clone_into(seen);
+                true
+            }
+        });
     }
 }
 

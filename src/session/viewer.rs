@@ -99,7 +99,13 @@ pub struct Viewer {
 }
 
 impl Viewer {
-    pub(super) fn join(shared: Arc<Shared>, who: String, role: Role, may_drive: bool, after: Option<u64>) -> Viewer {
+    pub(super) fn join(
+        shared: Arc<Shared>,
+        who: String,
+        role: Role,
+        may_drive: bool,
+        after: Option<u64>,
+    ) -> Viewer {
         let driving = may_drive && role == Role::Driver;
         let id = {
             let mut present = shared.viewers.lock();
@@ -145,7 +151,8 @@ impl Viewer {
                 return None;
             }
             if self.driver.has_changed().ok()? {
-                let role = if *self.driver.borrow_and_update() == self.id { Role::Driver } else { Role::Observer };
+                let role =
+                    if *self.driver.borrow_and_update() == self.id { Role::Driver } else { Role::Observer };
                 if self.role.replace(role) != Some(role) {
                     return Some(Sight::Role(role));
                 }

@@ -17,8 +17,9 @@ pub struct InviteRow {
 impl Store {
     /// The admin token's hash, once there is one.
     pub async fn admin_token_hash(&self) -> Result<Option<String>, StoreError> {
-        let row: Option<(String,)> =
-            sqlx::query_as("SELECT value FROM meta WHERE key = 'admin_token'").fetch_optional(&self.pool).await?;
+        let row: Option<(String,)> = sqlx::query_as("SELECT value FROM meta WHERE key = 'admin_token'")
+            .fetch_optional(&self.pool)
+            .await?;
         Ok(row.map(|(hash,)| hash))
     }
 
@@ -48,11 +49,12 @@ impl Store {
 
     /// Whether a browser is logged in.
     pub async fn has_browser_session(&self, hash: &str, now: u64) -> Result<bool, StoreError> {
-        let row: Option<(i64,)> = sqlx::query_as("SELECT expires_at FROM logins WHERE hash = ? AND expires_at > ?")
-            .bind(hash)
-            .bind(now.cast_signed())
-            .fetch_optional(&self.pool)
-            .await?;
+        let row: Option<(i64,)> =
+            sqlx::query_as("SELECT expires_at FROM logins WHERE hash = ? AND expires_at > ?")
+                .bind(hash)
+                .bind(now.cast_signed())
+                .fetch_optional(&self.pool)
+                .await?;
         Ok(row.is_some())
     }
 
@@ -107,7 +109,10 @@ impl Store {
 
     /// Gives back a use whose session did not come to be.
     pub async fn give_back_invite(&self, hash: &str) -> Result<(), StoreError> {
-        sqlx::query("UPDATE invites SET uses = uses + 1 WHERE hash = ?").bind(hash).execute(&self.pool).await?;
+        sqlx::query("UPDATE invites SET uses = uses + 1 WHERE hash = ?")
+            .bind(hash)
+            .execute(&self.pool)
+            .await?;
         Ok(())
     }
 
@@ -123,14 +128,19 @@ impl Store {
 
     /// The session that a seat drives.
     pub async fn session_of_seat(&self, hash: &str) -> Result<Option<SessionId>, StoreError> {
-        let row: Option<(String,)> =
-            sqlx::query_as("SELECT session FROM seats WHERE hash = ?").bind(hash).fetch_optional(&self.pool).await?;
+        let row: Option<(String,)> = sqlx::query_as("SELECT session FROM seats WHERE hash = ?")
+            .bind(hash)
+            .fetch_optional(&self.pool)
+            .await?;
         row.map(|(id,)| session_id(&id)).transpose()
     }
 
     /// Removes what has expired.
     pub async fn delete_expired(&self, now: u64) -> Result<(), StoreError> {
-        for table in ["DELETE FROM invites WHERE expires_at <= ? OR uses = 0", "DELETE FROM logins WHERE expires_at <= ?"] {
+        for table in [
+            "DELETE FROM invites WHERE expires_at <= ? OR uses = 0",
+            "DELETE FROM logins WHERE expires_at <= ?",
+        ] {
             sqlx::query(table).bind(now.cast_signed()).execute(&self.pool).await?;
         }
         Ok(())

@@ -17,15 +17,17 @@ pub struct NewSession<'a> {
 impl Store {
     /// Puts a session on record.
     pub async fn insert(&self, new: NewSession<'_>) -> Result<(), StoreError> {
-        sqlx::query("INSERT INTO sessions (id, email, created_at, volume, spec, view) VALUES (?, ?, ?, ?, ?, ?)")
-            .bind(new.view.id.to_string())
-            .bind(&new.view.user.email)
-            .bind(clock::micros(new.view.created_at).cast_signed())
-            .bind(new.volume)
-            .bind(serde_json::to_string(new.spec)?)
-            .bind(serde_json::to_string(new.view)?)
-            .execute(&self.pool)
-            .await?;
+        sqlx::query(
+            "INSERT INTO sessions (id, email, created_at, volume, spec, view) VALUES (?, ?, ?, ?, ?, ?)",
+        )
+        .bind(new.view.id.to_string())
+        .bind(&new.view.user.email)
+        .bind(clock::micros(new.view.created_at).cast_signed())
+        .bind(new.volume)
+        .bind(serde_json::to_string(new.spec)?)
+        .bind(serde_json::to_string(new.view)?)
+        .execute(&self.pool)
+        .await?;
         if new.view.workspace.is_some() {
             sqlx::query("UPDATE workspaces SET session = ? WHERE volume = ?")
                 .bind(new.view.id.to_string())
@@ -76,7 +78,9 @@ impl Store {
     /// Every session as last seen, newest first.
     pub async fn views(&self) -> Result<Vec<api::Session>, StoreError> {
         let rows: Vec<(String,)> =
-            sqlx::query_as("SELECT view FROM sessions ORDER BY created_at DESC, id DESC").fetch_all(&self.pool).await?;
+            sqlx::query_as("SELECT view FROM sessions ORDER BY created_at DESC, id DESC")
+                .fetch_all(&self.pool)
+                .await?;
         rows.iter().map(|(view,)| Ok(serde_json::from_str(view)?)).collect()
     }
 
@@ -100,37 +104,41 @@ impl Store {
 
     /// Sessions that have not ended, oldest first.
     pub async fn live(&self) -> Result<Vec<SessionId>, StoreError> {
-        let rows: Vec<(String,)> = sqlx::query_as("SELECT id FROM sessions WHERE ended_at IS NULL ORDER BY id")
-            .fetch_all(&self.pool)
-            .await?;
+        let rows: Vec<(String,)> =
+            sqlx::query_as("SELECT id FROM sessions WHERE ended_at IS NULL ORDER BY id")
+                .fetch_all(&self.pool)
+                .await?;
         rows.iter().map(|(id,)| session_id(id)).collect()
     }
 
     /// Every session that is on record.
     pub async fn all(&self) -> Result<Vec<SessionId>, StoreError> {
-        let rows: Vec<(String,)> = sqlx::query_as("SELECT id FROM sessions ORDER BY id").fetch_all(&self.pool).await?;
+        let rows: Vec<(String,)> =
+            sqlx::query_as("SELECT id FROM sessions ORDER BY id").fetch_all(&self.pool).await?;
         rows.iter().map(|(id,)| session_id(id)).collect()
     }
 
     /// How many sessions live: in all, and of this e-mail address.
     pub async fn count_live(&self, email: &str) -> Result<(usize, usize), StoreError> {
-        let (all, theirs): (i64, i64) =
-            sqlx::query_as("SELECT COUNT(*), COALESCE(SUM(email = ?), 0) FROM sessions WHERE ended_at IS NULL")
-                .bind(email)
-                .fetch_one(&self.pool)
-                .await?;
+        let (all, theirs): (i64, i64) = sqlx::query_as(
+            "SELECT COUNT(*), COALESCE(SUM(email = ?), 0) FROM sessions WHERE ended_at IS NULL",
+        )
+        .bind(email)
+        .fetch_one(&self.pool)
+        .await?;
         Ok((usize::try_from(all).unwrap_or(0), usize::try_from(theirs).unwrap_or(0)))
     }
 
     /// Ids that begin with `prefix` (hexadecimal and dashes), at most `limit`.
     pub async fn find_prefix(&self, prefix: &str, limit: u32) -> Result<Vec<SessionId>, StoreError> {
         // A range over the primary key; 'g' follows every hexadecimal digit.
-        let rows: Vec<(String,)> = sqlx::query_as("SELECT id FROM sessions WHERE id >= ? AND id < ? ORDER BY id LIMIT ?")
-            .bind(prefix)
-            .bind(format!("{prefix}g"))
-            .bind(limit)
-            .fetch_all(&self.pool)
-            .await?;
+        let rows: Vec<(String,)> =
+            sqlx::query_as("SELECT id FROM sessions WHERE id >= ? AND id < ? ORDER BY id LIMIT ?")
+                .bind(prefix)
+                .bind(format!("{prefix}g"))
+                .bind(limit)
+                .fetch_all(&self.pool)
+                .await?;
         rows.iter().map(|(id,)| session_id(id)).collect()
     }
 
@@ -156,10 +164,11 @@ impl Store {
                 .fetch_one(&self.pool)
                 .await?;
         if let Some(holder) = holder {
-            let live: Option<(String,)> = sqlx::query_as("SELECT id FROM sessions WHERE id = ? AND ended_at IS NULL")
-                .bind(&holder)
-                .fetch_optional(&self.pool)
-                .await?;
+            let live: Option<(String,)> =
+                sqlx::query_as("SELECT id FROM sessions WHERE id = ? AND ended_at IS NULL")
+                    .bind(&holder)
+                    .fetch_optional(&self.pool)
+                    .await?;
             if live.is_some() {
                 return Ok(Err(format!("session {holder} uses it; end that one first, or use another name")));
             }

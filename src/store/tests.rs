@@ -1,5 +1,9 @@
 use super::*;
-use crate::{api::Session, lifecycle::Phase, spec::{Profile, Spec, User}};
+use crate::{
+    api::Session,
+    lifecycle::Phase,
+    spec::{Profile, Spec, User},
+};
 
 async fn store() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().expect("a folder");

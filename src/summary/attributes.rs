@@ -59,9 +59,9 @@ pub fn shown(value: Option<&AnyValue>) -> serde_json::Value {
         Some(Value::DoubleValue(n)) => (*n).into(),
         Some(Value::BoolValue(flag)) => (*flag).into(),
         Some(Value::ArrayValue(list)) => list.values.iter().map(|v| shown(Some(v))).collect(),
-        Some(Value::KvlistValue(list)) => {
-            serde_json::Value::Object(list.values.iter().map(|kv| (kv.key.clone(), shown(kv.value.as_ref()))).collect())
-        }
+        Some(Value::KvlistValue(list)) => serde_json::Value::Object(
+            list.values.iter().map(|kv| (kv.key.clone(), shown(kv.value.as_ref()))).collect(),
+        ),
         Some(Value::BytesValue(bytes)) => crate::inert::inert(&String::from_utf8_lossy(bytes)).into(),
         _ => serde_json::Value::Null,
     }

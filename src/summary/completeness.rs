@@ -62,7 +62,8 @@ impl Processes {
         let begins = first && number == 0;
         // The process that waits for just this number; then the latest that misses it.
         let expecting = self.0.iter().rposition(|p| p.next == number && number > 0);
-        let missing = || self.0.iter().rposition(|p| p.gaps.iter().any(|(from, to)| (*from..*to).contains(&number)));
+        let missing =
+            || self.0.iter().rposition(|p| p.gaps.iter().any(|(from, to)| (*from..*to).contains(&number)));
         let known = if begins { None } else { expecting.or_else(missing) };
         match known {
             Some(at) => self.0[at].arrived(number),

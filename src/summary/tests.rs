@@ -35,7 +35,8 @@ fn metric(name: &str, value: f64, start: u64, temporality: AggregationTemporalit
         value: Some(number_data_point::Value::AsDouble(value)),
         ..NumberDataPoint::default()
     };
-    let sum = Sum { data_points: vec![point], aggregation_temporality: temporality as i32, is_monotonic: true };
+    let sum =
+        Sum { data_points: vec![point], aggregation_temporality: temporality as i32, is_monotonic: true };
     let metric = Metric { name: name.to_owned(), data: Some(Data::Sum(sum)), ..Metric::default() };
     let scope = ScopeMetrics { metrics: vec![metric], ..ScopeMetrics::default() };
     let resource = ResourceMetrics { scope_metrics: vec![scope], ..ResourceMetrics::default() };
@@ -51,7 +52,12 @@ fn fold(entries: &[Entry]) -> Summary {
 #[test]
 fn numbers_count_in_whatever_type_they_come() {
     let request = |tokens: Value, cost: Value| {
-        event(vec![text("event.name", "api_request"), text("model", "m"), with("input_tokens", tokens), with("cost_usd", cost)])
+        event(vec![
+            text("event.name", "api_request"),
+            text("model", "m"),
+            with("input_tokens", tokens),
+            with("cost_usd", cost),
+        ])
     };
     let summary = fold(&[
         request(Value::IntValue(3), Value::DoubleValue(0.5)),
@@ -68,7 +74,12 @@ fn numbers_count_in_whatever_type_they_come() {
 fn tools_turns_and_errors_are_counted() {
     let summary = fold(&[
         event(vec![text("event.name", "user_prompt"), text("session.id", "s1")]),
-        event(vec![text("event.name", "tool_result"), text("tool_name", "Bash"), text("success", "true"), text("duration_ms", "12")]),
+        event(vec![
+            text("event.name", "tool_result"),
+            text("tool_name", "Bash"),
+            text("success", "true"),
+            text("duration_ms", "12"),
+        ]),
         event(vec![text("event.name", "tool_result"), text("tool_name", "Bash"), text("success", "false")]),
         event(vec![text("event.name", "api_error"), text("session.id", "s2")]),
     ]);
@@ -98,7 +109,11 @@ fn invented_names_fill_no_memory() {
     let mut summary = Summary::default();
     for n in 0..2 * NAMES {
         let tool = text("tool_name", &format!("tool {n}"));
-        summary.apply(&event(vec![text("event.name", "tool_result"), tool, text("session.id", &n.to_string())]));
+        summary.apply(&event(vec![
+            text("event.name", "tool_result"),
+            tool,
+            text("session.id", &n.to_string()),
+        ]));
     }
     assert_eq!(summary.totals().tools, 2 * NAMES as u64);
     assert!(summary.tools.len() <= NAMES + 1 && summary.claude_sessions.len() <= NAMES);
@@ -106,7 +121,14 @@ fn invented_names_fill_no_memory() {
 
 #[test]
 fn a_budget_is_over_by_the_gateways_count() {
-    let call = event::Model { model: "m".into(), status: 200, input_tokens: 60, output_tokens: 40, cost_usd: 0.5, ..Default::default() };
+    let call = event::Model {
+        model: "m".into(),
+        status: 200,
+        input_tokens: 60,
+        output_tokens: 40,
+        cost_usd: 0.5,
+        ..Default::default()
+    };
     let summary = fold(&[entry(Kind::Model, serde_json::to_vec(&call).expect("JSON"))]);
     let budget = |usd, tokens| Budget { usd, tokens };
     assert!(!summary.is_over(&budget(None, None)));
@@ -121,7 +143,8 @@ fn what_is_kept_goes_on_as_what_was() {
         metric("claude_code.cost.usage", 1.0, 1, AggregationTemporality::Cumulative),
     ];
     let half = fold(&entries[..1]);
-    let mut kept: Summary = serde_json::from_slice(&serde_json::to_vec(&half).expect("JSON")).expect("a summary");
+    let mut kept: Summary =
+        serde_json::from_slice(&serde_json::to_vec(&half).expect("JSON")).expect("a summary");
     kept.apply(&entries[1]);
     assert_eq!(kept, fold(&entries));
 }

@@ -24,7 +24,10 @@ impl Supervisor {
         let config = &self.inner.config;
         let profile = request.profile.unwrap_or_else(|| config.default_profile.clone());
         if !config.profiles.contains_key(&profile) {
-            return Err(invalid("profile", format!("there is no profile '{}'", crate::inert::inert(&profile))));
+            return Err(invalid(
+                "profile",
+                format!("there is no profile '{}'", crate::inert::inert(&profile)),
+            ));
         }
         let uses = request.uses.unwrap_or(1);
         if !(1..=10_000).contains(&uses) {
@@ -58,7 +61,10 @@ impl Supervisor {
     /// Uses an invite up by one and starts its session. Returns a seat: a secret that drives this session.
     pub async fn join(&self, token: &str, request: JoinRequest) -> Result<(Session, String), Refusal> {
         if !request.consent {
-            return Err(invalid("consent", "the session is recorded; it starts only if you agree".to_owned()));
+            return Err(invalid(
+                "consent",
+                "the session is recorded; it starts only if you agree".to_owned(),
+            ));
         }
         let user = User::new(&request.name, &request.email).map_err(|error| {
             let field = if error == crate::spec::UserError::Email { "email" } else { "name" };
@@ -139,7 +145,8 @@ impl Supervisor {
 fn recorded(profile: &Profile) -> Vec<String> {
     let mut said = vec![
         "Everything that the terminal shows is recorded, byte for byte.".to_owned(),
-        "Claude Code's telemetry is recorded: which tools ran, how long they took, tokens and cost.".to_owned(),
+        "Claude Code's telemetry is recorded: which tools ran, how long they took, tokens and cost."
+            .to_owned(),
         "Your name and e-mail address are recorded with it.".to_owned(),
     ];
     if profile.telemetry.prompts {
@@ -161,6 +168,8 @@ fn recorded(profile: &Profile) -> Vec<String> {
         }
         .to_owned(),
     );
-    said.push("The operator, and people they invite, can watch the session live and export the record.".to_owned());
+    said.push(
+        "The operator, and people they invite, can watch the session live and export the record.".to_owned(),
+    );
     said
 }

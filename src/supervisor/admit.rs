@@ -35,13 +35,20 @@ impl Supervisor {
         if let Some(runtime) = &spec.profile.runtime {
             let known = self.inner.engine.health().await?.runtimes;
             if !known.contains(runtime) {
-                return Err(invalid("profile", format!(
-                    "it asks for the runtime '{runtime}', which the engine does not have (it has {}); install it, or choose another profile",
-                    known.join(", ")
-                )));
+                return Err(invalid(
+                    "profile",
+                    format!(
+                        "it asks for the runtime '{runtime}', which the engine does not have (it has {}); install it, or choose another profile",
+                        known.join(", ")
+                    ),
+                ));
             }
         }
-        self.inner.engine.image_env(&spec.profile.image).await.map_err(|e| invalid("image", e.to_string()))?;
+        self.inner
+            .engine
+            .image_env(&spec.profile.image)
+            .await
+            .map_err(|e| invalid("image", e.to_string()))?;
         self.check_space()?;
         let limits = &self.inner.config;
         let (all, theirs) = self.inner.store.count_live(&spec.user.email).await?;
@@ -83,14 +90,20 @@ fn resolve(
     if !request.program.is_empty() {
         let long = request.program.iter().map(String::len).sum::<usize>() > PROGRAM_LIMIT;
         if long || request.program[0].is_empty() || request.program.iter().any(|a| a.contains('\0')) {
-            return Err(invalid("program", "give a program and arguments, at most 128 KiB, without NUL".to_owned()));
+            return Err(invalid(
+                "program",
+                "give a program and arguments, at most 128 KiB, without NUL".to_owned(),
+            ));
         }
         profile.program = request.program;
     }
     if let Some(ttl) = request.ttl_s {
         let most = profile.ttl.as_secs();
         if ttl == 0 || ttl > most {
-            return Err(invalid("ttl_s", format!("give 1 to {most} seconds, the most that profile {name} allows")));
+            return Err(invalid(
+                "ttl_s",
+                format!("give 1 to {most} seconds, the most that profile {name} allows"),
+            ));
         }
         profile.ttl = Duration::from_secs(ttl);
     }

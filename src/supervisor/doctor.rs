@@ -29,7 +29,9 @@ impl Supervisor {
         checks.push(self.check_disk());
         checks.push(match self.inner.store.ping().await {
             Ok(()) => ok("store", "answers"),
-            Err(error) => failed("store", &error.to_string(), "see the daemon's log; check the state folder's disk"),
+            Err(error) => {
+                failed("store", &error.to_string(), "see the daemon's log; check the state folder's disk")
+            }
         });
         checks.push(check_clock());
         checks
@@ -71,7 +73,9 @@ impl Supervisor {
         for image in images {
             checks.push(match self.inner.engine.image_env(image).await {
                 Ok(_) => ok("image", image),
-                Err(error) => failed("image", &error.to_string(), "run ./scripts/run, or docker pull the image"),
+                Err(error) => {
+                    failed("image", &error.to_string(), "run ./scripts/run, or docker pull the image")
+                }
             });
         }
     }
@@ -82,13 +86,18 @@ impl Supervisor {
             ok("guest", &guest.display().to_string())
         } else {
             let found = format!("{} is not there", guest.display());
-            failed("guest", &found, "put sandbox-guest beside sandboxctl, or set `guest` in the configuration")
+            failed(
+                "guest",
+                &found,
+                "put sandbox-guest beside sandboxctl, or set `guest` in the configuration",
+            )
         }
     }
 
     fn check_disk(&self) -> Check {
         let dir = &self.inner.config.state_dir;
-        let free = statvfs(dir).map_or(0, |s| u64::from(s.blocks_available()).saturating_mul(s.fragment_size()));
+        let free =
+            statvfs(dir).map_or(0, |s| u64::from(s.blocks_available()).saturating_mul(s.fragment_size()));
         let found = format!("{} free below {}", bytesize::ByteSize::b(free).display().iec(), dir.display());
         let remedy = "free some space, or move state_dir to a larger disk";
         if free < LEAST_FREE {
@@ -106,7 +115,11 @@ fn check_clock() -> Check {
     const WRITTEN: u64 = 1_790_000_000_000_000; // µs since the epoch: September 2026
     let now = clock::now();
     let found = clock::timestamp(now).to_string();
-    if now < WRITTEN { failed("clock", &found, "set the machine's clock; run a time service") } else { ok("clock", &found) }
+    if now < WRITTEN {
+        failed("clock", &found, "set the machine's clock; run a time service")
+    } else {
+        ok("clock", &found)
+    }
 }
 
 fn check(name: &str, state: CheckState, found: &str, remedy: Option<&str>) -> Check {

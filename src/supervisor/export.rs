@@ -55,7 +55,8 @@ impl Supervisor {
     /// Every credential that this daemon holds or has handed out since it started.
     fn secrets(&self) -> Vec<String> {
         let key_file = self.inner.config.model.key_file.as_deref();
-        let own = key_file.and_then(|path| std::fs::read_to_string(path).ok()).map(|key| key.trim().to_owned());
+        let own =
+            key_file.and_then(|path| std::fs::read_to_string(path).ok()).map(|key| key.trim().to_owned());
         let handed = self.inner.handed_out.lock().unwrap_or_else(PoisonError::into_inner);
         own.into_iter().chain(handed.iter().cloned()).collect()
     }

@@ -35,7 +35,8 @@ impl Supervisor {
                 let volume = self.volume(id, &spec).await?;
                 let unit = self.unit(id, &spec, volume);
                 make_private_dir(&unit.folder)?;
-                let (control, gateway) = (bind(&unit.folder, "control.sock")?, bind(&unit.folder, "gateway.sock")?);
+                let (control, gateway) =
+                    (bind(&unit.folder, "control.sock")?, bind(&unit.folder, "gateway.sock")?);
                 (id, Origin::Fresh, unit, control, gateway)
             }
         };
@@ -45,7 +46,8 @@ impl Supervisor {
             self.abandon(&unit).await;
             return Err(error.into());
         }
-        let launched = self.begin(origin, unit.clone(), Arc::new(spec), api_key, view, control, gateway).await;
+        let launched =
+            self.begin(origin, unit.clone(), Arc::new(spec), api_key, view, control, gateway).await;
         if launched.is_err() {
             self.abandon(&unit).await;
             self.inner.store.delete(id).await?;
@@ -74,7 +76,12 @@ impl Supervisor {
         let recorder = Recorder::new(journal, 0, Summary::default(), clock::now());
         recorder.event(Kind::Lifecycle, &Lifecycle::Phase { phase: Phase::Requested, reason: None })?;
         recorder.event(Kind::Injected, &injection.masked)?;
-        recorder.append(clock::now(), 0, Kind::Resize, wire::encode_size(spec.cols, spec.rows).to_vec().into())?;
+        recorder.append(
+            clock::now(),
+            0,
+            Kind::Resize,
+            wire::encode_size(spec.cols, spec.rows).to_vec().into(),
+        )?;
         let context = self.context(id, &spec, &recorder)?;
         let screen = Screen::new(spec.cols, spec.rows);
         let index = Index::open(&dir)?;
@@ -113,7 +120,8 @@ impl Supervisor {
         let (summary, active) = fold_summary(journal.dir(), seq, summary)?;
         let screen = rebuild_screen(journal.dir(), &mut index, &spec)?;
         let recorder = Recorder::new(journal, recovered.last_seq, summary, active);
-        recorder.event(Kind::Lifecycle, &Lifecycle::Adopted { version: env!("CARGO_PKG_VERSION").to_owned() })?;
+        recorder
+            .event(Kind::Lifecycle, &Lifecycle::Adopted { version: env!("CARGO_PKG_VERSION").to_owned() })?;
         if recovered.cut_bytes > 0 {
             tracing::warn!(session = %id, cut_bytes = recovered.cut_bytes, "the journal had a torn tail");
             recorder.event(Kind::Lifecycle, &Lifecycle::Repaired { cut_bytes: recovered.cut_bytes })?;
@@ -152,7 +160,12 @@ impl Supervisor {
     }
 
     /// What the container is told to be. The image's own environment lies under ours.
-    async fn injection(&self, id: SessionId, spec: &Spec, api_key: Option<&str>) -> Result<Injection, Refusal> {
+    async fn injection(
+        &self,
+        id: SessionId,
+        spec: &Spec,
+        api_key: Option<&str>,
+    ) -> Result<Injection, Refusal> {
         let image_env = self.inner.engine.image_env(&spec.profile.image).await.unwrap_or_default();
         Ok(inject::injection(spec, id, &self.inner.config.mcp_servers, api_key, &image_env))
     }

@@ -112,8 +112,8 @@ impl Supervisor {
         let unit = self.unit(id, &spec, format!("sandbox-{id}"));
         let bound = make_private_dir(&unit.folder)
             .and_then(|()| Ok((bind(&unit.folder, "control.sock")?, bind(&unit.folder, "gateway.sock")?)));
-        let (control, gateway) =
-            bound.map_err(|e| EngineError::Failed { doing: "making a spare's folder", error: e.to_string() })?;
+        let (control, gateway) = bound
+            .map_err(|e| EngineError::Failed { doing: "making a spare's folder", error: e.to_string() })?;
         if let Err(error) = self.inner.engine.start(&unit).await {
             self.abandon(&unit).await;
             return Err(error);

@@ -12,7 +12,10 @@ pub fn has_struck() -> bool {
 
 fn kills(text: &str) -> u64 {
     let lines = text.lines().filter_map(|line| line.split_once(' '));
-    lines.filter(|(name, _)| *name == "oom_kill").filter_map(|(_, count)| count.trim().parse::<u64>().ok()).sum()
+    lines
+        .filter(|(name, _)| *name == "oom_kill")
+        .filter_map(|(_, count)| count.trim().parse::<u64>().ok())
+        .sum()
 }
 
 #[cfg(test)]

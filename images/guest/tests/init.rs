@@ -247,7 +247,8 @@ fn transcripts_are_recorded_to_the_last_unfinished_line() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).expect("chmod");
     let guest = Guest::start();
-    let script = "mkdir $0/a; printf 'one\\ntwo' > $0/a/t.jsonl; echo no > $0/a/t.txt; ln -s /etc/passwd $0/l.jsonl";
+    let script =
+        "mkdir $0/a; printf 'one\\ntwo' > $0/a/t.jsonl; echo no > $0/a/t.txt; ln -s /etc/passwd $0/l.jsonl";
     let mut start = start(&["/bin/sh", "-c", script, &folder.path().to_string_lossy()]);
     start.transcripts = Some(folder.path().to_string_lossy().into_owned());
     let mut link = guest.run_with(start);

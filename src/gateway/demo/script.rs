@@ -40,7 +40,9 @@ impl Block {
     pub(super) fn whole(&self, tool_id: &str) -> Value {
         match self {
             Block::Text(text) => json!({ "type": "text", "text": text }),
-            Block::Tool { name, input } => json!({ "type": "tool_use", "id": tool_id, "name": name, "input": input }),
+            Block::Tool { name, input } => {
+                json!({ "type": "tool_use", "id": tool_id, "name": name, "input": input })
+            }
         }
     }
 
@@ -48,7 +50,9 @@ impl Block {
     pub(super) fn begin(&self, tool_id: &str) -> Value {
         match self {
             Block::Text(_) => json!({ "type": "text", "text": "" }),
-            Block::Tool { name, .. } => json!({ "type": "tool_use", "id": tool_id, "name": name, "input": {} }),
+            Block::Tool { name, .. } => {
+                json!({ "type": "tool_use", "id": tool_id, "name": name, "input": {} })
+            }
         }
     }
 
@@ -61,7 +65,9 @@ impl Block {
                 .chunks(6)
                 .map(|words| json!({ "type": "text_delta", "text": words.concat() }))
                 .collect(),
-            Block::Tool { input, .. } => vec![json!({ "type": "input_json_delta", "partial_json": input.to_string() })],
+            Block::Tool { input, .. } => {
+                vec![json!({ "type": "input_json_delta", "partial_json": input.to_string() })]
+            }
         }
     }
 }
@@ -69,7 +75,9 @@ impl Block {
 /// Decides what to say.
 pub(super) fn reply(request: &Value) -> Reply {
     let messages = request.get("messages").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    if let Some(schema) = request.pointer("/output_config/format/schema").or(request.pointer("/output_format/schema")) {
+    if let Some(schema) =
+        request.pointer("/output_config/format/schema").or(request.pointer("/output_format/schema"))
+    {
         return say(&filled(schema).to_string());
     }
     match last_result(messages) {
@@ -82,7 +90,8 @@ fn to_prompt(prompt: &str, tools: &[&str]) -> Reply {
     let lower = prompt.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|w| lower.contains(w));
     let tool = if has(&["write", "create", "save"]) && tools.contains(&"Write") {
-        let content = format!("The scripted demo model wrote this file. It was asked: {}\n", shorten(prompt, 120));
+        let content =
+            format!("The scripted demo model wrote this file. It was asked: {}\n", shorten(prompt, 120));
         Some(("Write", json!({ "file_path": FILE, "content": content }), "I will write a small file."))
     } else if has(&["read ", "show the file", "open "]) && tools.contains(&"Read") {
         Some(("Read", json!({ "file_path": FILE }), "I will read the file that I write when asked to."))
@@ -106,7 +115,10 @@ fn to_prompt(prompt: &str, tools: &[&str]) -> Reply {
 
 fn after_tool(result: &ToolResult) -> Reply {
     if result.is_error {
-        return say(&format!("The tool did not run: {}\nThis is the scripted demo model; ask for something else.", result.quote()));
+        return say(&format!(
+            "The tool did not run: {}\nThis is the scripted demo model; ask for something else.",
+            result.quote()
+        ));
     }
     say(&format!(
         "Here is what the tool said:\n\n{}\n\nThis is the scripted demo model of sandboxctl: the client, the tool and the telemetry are real.",
@@ -156,7 +168,9 @@ fn tools(request: &Value) -> Vec<&str> {
 fn text_of(content: &Value) -> String {
     match content {
         Value::String(text) => text.clone(),
-        Value::Array(blocks) => blocks.iter().filter_map(|b| b["text"].as_str()).collect::<Vec<_>>().join("\n"),
+        Value::Array(blocks) => {
+            blocks.iter().filter_map(|b| b["text"].as_str()).collect::<Vec<_>>().join("\n")
+        }
         _ => String::new(),
     }
 }
@@ -179,7 +193,11 @@ fn filled(schema: &Value) -> Value {
 }
 
 fn shorten(text: &str, most: usize) -> String {
-    if text.chars().count() <= most { text.to_owned() } else { text.chars().take(most).chain(['…']).collect() }
+    if text.chars().count() <= most {
+        text.to_owned()
+    } else {
+        text.chars().take(most).chain(['…']).collect()
+    }
 }
 
 #[cfg(test)]

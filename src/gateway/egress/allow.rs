@@ -56,7 +56,9 @@ pub enum EgressError {
     #[error("egress entry '{0}' names an address that is not public: write 'private:{0}' if that is meant")]
     Private(String),
     /// It names an address that is never connected to.
-    #[error("egress entry '{0}' names an address that no session is let to: link-local, multicast or reserved")]
+    #[error(
+        "egress entry '{0}' names an address that no session is let to: link-local, multicast or reserved"
+    )]
     Never(String),
 }
 
@@ -142,9 +144,10 @@ fn is_name(name: &str) -> bool {
     // A last label of digits alone is an address to some resolvers, such as `127.1`.
     name.len() <= 253
         && name.split('.').all(label)
-        && !name.split('.').next_back().is_some_and(|last| {
-            last.bytes().all(|b| b.is_ascii_digit()) || last.starts_with("0x")
-        })
+        && !name
+            .split('.')
+            .next_back()
+            .is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()) || last.starts_with("0x"))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

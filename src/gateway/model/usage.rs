@@ -139,7 +139,11 @@ mod tests {
         for cut in 0..STREAM.len() {
             let (a, b) = STREAM.as_bytes().split_at(cut);
             let event = read(true, &[a, b]);
-            assert_eq!((event.input_tokens, event.output_tokens, event.cache_read_tokens), (10, 42, 5), "cut at {cut}");
+            assert_eq!(
+                (event.input_tokens, event.output_tokens, event.cache_read_tokens),
+                (10, 42, 5),
+                "cut at {cut}"
+            );
             assert_eq!(event.model, "m-1");
         }
     }

@@ -51,12 +51,13 @@ async fn export(ctx: Arc<Context>, doors: Arc<Doors>, signal: Signal, request: R
     let Ok(_place) = doors.intake.acquire().await else {
         return Status::unavailable("the session ends").into_http::<axum::body::Body>();
     };
-    let mut grpc = Grpc::new(Bare)
-        .accept_compressed(CompressionEncoding::Gzip)
-        .max_decoding_message_size(BODY_LIMIT);
+    let mut grpc =
+        Grpc::new(Bare).accept_compressed(CompressionEncoding::Gzip).max_decoding_message_size(BODY_LIMIT);
     match timeout(CALL_TIME, grpc.unary(Export { ctx, signal }, request)).await {
         Ok(response) => response.into_response(),
-        Err(_) => Status::deadline_exceeded("the request did not arrive in time").into_http::<axum::body::Body>(),
+        Err(_) => {
+            Status::deadline_exceeded("the request did not arrive in time").into_http::<axum::body::Body>()
+        }
     }
 }
 
@@ -73,7 +74,8 @@ impl UnaryService<Bytes> for Export {
         let (ctx, signal) = (Arc::clone(&self.ctx), self.signal);
         Box::pin(async move {
             // tonic has inflated the message, within the same limit as one that was not compressed.
-            let labels = Labels { signal, content_type: Some("application/x-protobuf"), content_encoding: None };
+            let labels =
+                Labels { signal, content_type: Some("application/x-protobuf"), content_encoding: None };
             match accept(&ctx, labels, 0, request.into_inner()).await {
                 Ok(_) => Ok(tonic::Response::new(Empty)),
                 Err(refusal) => Err(refused(&refusal)),

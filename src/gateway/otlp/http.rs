@@ -42,8 +42,11 @@ async fn export(ctx: Arc<Context>, doors: Arc<Doors>, signal: Signal, request: R
     let (parts, body) = request.into_parts();
     let content_type = text(&parts.headers, header::CONTENT_TYPE.as_str());
     let answer_in = Encoding::of(content_type).unwrap_or(Encoding::Json);
-    let labels =
-        Labels { signal, content_type, content_encoding: text(&parts.headers, header::CONTENT_ENCODING.as_str()) };
+    let labels = Labels {
+        signal,
+        content_type,
+        content_encoding: text(&parts.headers, header::CONTENT_ENCODING.as_str()),
+    };
     // A number is the guest's only if it counts: 0 stands for none.
     let origin = text(&parts.headers, REQUEST_HEADER).and_then(|n| n.parse().ok()).unwrap_or(0);
     // Bodies wait here, unread, so that one session holds only so many in memory.
@@ -62,7 +65,11 @@ async fn export(ctx: Arc<Context>, doors: Arc<Doors>, signal: Signal, request: R
 }
 
 /// Reads a body of at most `limit` bytes.
-pub(in crate::gateway) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Refusal> {
+pub(in crate::gateway) async fn read(
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+) -> Result<Bytes, Refusal> {
     let announced = text(headers, header::CONTENT_LENGTH.as_str()).and_then(|n| n.parse::<u64>().ok());
     if announced.is_some_and(|n| n > limit as u64) {
         return Err(Refusal::TooLong);
@@ -111,9 +118,12 @@ pub(super) fn codes(refusal: &Refusal) -> (StatusCode, tonic::Code) {
         Refusal::Gzip(_) | Refusal::Json(_) | Refusal::Protobuf(_) => {
             (StatusCode::BAD_REQUEST, Code::InvalidArgument)
         }
-        Refusal::Journal(JournalError::Full { .. } | JournalError::Io { .. } | JournalError::Damaged { .. } | JournalError::Broken { .. }) => {
-            (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable)
-        }
+        Refusal::Journal(
+            JournalError::Full { .. }
+            | JournalError::Io { .. }
+            | JournalError::Damaged { .. }
+            | JournalError::Broken { .. },
+        ) => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),
         Refusal::Journal(JournalError::Sealed { .. }) => (StatusCode::GONE, Code::FailedPrecondition),
     }
 }
@@ -125,9 +135,9 @@ pub(super) fn sentence(refusal: &Refusal) -> String {
             "the disk is full; try again when there is space".to_owned()
         }
         Refusal::Journal(JournalError::Sealed { .. }) => "the session has ended".to_owned(),
-        Refusal::Journal(JournalError::Io { .. } | JournalError::Damaged { .. } | JournalError::Broken { .. }) => {
-            "the journal cannot be written; try again later".to_owned()
-        }
+        Refusal::Journal(
+            JournalError::Io { .. } | JournalError::Damaged { .. } | JournalError::Broken { .. },
+        ) => "the journal cannot be written; try again later".to_owned(),
         other => other.to_string(),
     }
 }

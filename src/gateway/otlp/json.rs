@@ -20,7 +20,11 @@ use super::{
 };
 
 /// The protobuf of an export request in JSON. `limit` bounds its length, in bytes.
-pub fn to_protobuf(schema: &'static Message, json: &[u8], limit: usize) -> Result<Vec<u8>, serde_json::Error> {
+pub fn to_protobuf(
+    schema: &'static Message,
+    json: &[u8],
+    limit: usize,
+) -> Result<Vec<u8>, serde_json::Error> {
     let mut out = Vec::with_capacity(json.len() / 2);
     let mut from = serde_json::Deserializer::from_slice(json);
     Object { schema, out: &mut out, limit }.deserialize(&mut from)?;
@@ -53,7 +57,12 @@ impl<'de> Visitor<'de> for Object<'_> {
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
             match self.schema.named(&key) {
                 Some(field) => {
-                    map.next_value_seed(Member { field, out: &mut *self.out, limit: self.limit, inside: false })?;
+                    map.next_value_seed(Member {
+                        field,
+                        out: &mut *self.out,
+                        limit: self.limit,
+                        inside: false,
+                    })?;
                 }
                 None => {
                     map.next_value::<IgnoredAny>()?;
@@ -240,11 +249,9 @@ impl<'de> Visitor<'de> for Member<'_> {
                 let n = text.parse().map_err(|_| self.wrong(format_args!("{text:?} is no number")))?;
                 return self.put_double(n);
             }
-            Type::Bool
-            | Type::Message(_)
-            | Type::Resource
-            | Type::Attributes
-            | Type::ResourceAttributes => return Err(self.wrong("a string is not expected")),
+            Type::Bool | Type::Message(_) | Type::Resource | Type::Attributes | Type::ResourceAttributes => {
+                return Err(self.wrong("a string is not expected"));
+            }
             _ => {
                 let n = text.parse().map_err(|_| self.wrong(format_args!("{text:?} is no integer")))?;
                 return self.put_integer(n);

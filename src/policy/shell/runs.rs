@@ -40,15 +40,47 @@ const fn assigns(wrapper: Wrapper) -> Wrapper {
 }
 
 const SUDO: &[&str] = &[
-    "-u", "-g", "-h", "-p", "-C", "-r", "-t", "-T", "-U", "-D", "-R", "--user", "--group", "--host", "--prompt",
-    "--close-from", "--role", "--type", "--command-timeout", "--other-user", "--chdir", "--chroot",
+    "-u",
+    "-g",
+    "-h",
+    "-p",
+    "-C",
+    "-r",
+    "-t",
+    "-T",
+    "-U",
+    "-D",
+    "-R",
+    "--user",
+    "--group",
+    "--host",
+    "--prompt",
+    "--close-from",
+    "--role",
+    "--type",
+    "--command-timeout",
+    "--other-user",
+    "--chdir",
+    "--chroot",
 ];
 
 const XARGS: Wrapper = wrapper(
     "xargs",
     &[
-        "-I", "-n", "-P", "-d", "-L", "-s", "-a", "-E", "--max-args", "--max-procs", "--delimiter", "--max-lines",
-        "--max-chars", "--arg-file",
+        "-I",
+        "-n",
+        "-P",
+        "-d",
+        "-L",
+        "-s",
+        "-a",
+        "-E",
+        "--max-args",
+        "--max-procs",
+        "--delimiter",
+        "--max-lines",
+        "--max-chars",
+        "--arg-file",
     ],
 );
 
@@ -100,7 +132,9 @@ pub(super) fn of(name: &str, given: &[String], stdin: &Stdin) -> Vec<Run> {
         }
         "source" | "." if given.first().is_some_and(|file| is_stream(file)) => vec![Run::Anything],
         // `command -v curl` asks where curl is.
-        "command" if given.first().is_some_and(|o| o.starts_with('-') && o.contains(['v', 'V'])) => Vec::new(),
+        "command" if given.first().is_some_and(|o| o.starts_with('-') && o.contains(['v', 'V'])) => {
+            Vec::new()
+        }
         "env" => [split_string(given), wrapped_by(name, given)].concat(),
         "sudo" | "doas" => {
             let inner = wrapped_by(name, given);

@@ -163,8 +163,11 @@ const DENIED: &[&str] = &[
 
 #[test]
 fn a_denied_command_is_found_wherever_it_stands() {
-    let missed: Vec<_> =
-        DENIED.iter().filter(|line| !matches!(judge(line), Some(Found::Command(_)))).map(|l| (l, judge(l))).collect();
+    let missed: Vec<_> = DENIED
+        .iter()
+        .filter(|line| !matches!(judge(line), Some(Found::Command(_))))
+        .map(|l| (l, judge(l)))
+        .collect();
     assert!(missed.is_empty(), "{missed:#?}");
 }
 

@@ -4,7 +4,8 @@ use brush_parser::{
     Parser, ParserOptions,
     ast::{
         AndOr, AssignmentValue, Command, CommandPrefixOrSuffixItem as Item, CompoundCommand, CompoundList,
-        ExtendedTestExpr, IoFileRedirectKind, IoFileRedirectTarget, IoRedirect, Pipeline, SimpleCommand, Word,
+        ExtendedTestExpr, IoFileRedirectKind, IoFileRedirectTarget, IoRedirect, Pipeline, SimpleCommand,
+        Word,
     },
     word::{self, ParameterExpr, WordPiece, WordPieceWithSource},
 };
@@ -96,7 +97,8 @@ impl Walk {
         match compound {
             CompoundCommand::Arithmetic(command) => self.text(&command.expr.value),
             CompoundCommand::ArithmeticForClause(command) => {
-                for expr in [&command.initializer, &command.condition, &command.updater].into_iter().flatten() {
+                for expr in [&command.initializer, &command.condition, &command.updater].into_iter().flatten()
+                {
                     self.text(&expr.value)?;
                 }
                 self.list(&command.body.list)

@@ -41,7 +41,8 @@ fn what_exists_is_replaced_kept_or_merged() {
     let home = home();
     let path = home.path().join("f.json");
     let after = |existing, content: &str| {
-        write(&file(&path, Owner::User, existing, content), user()).map(|()| fs::read_to_string(&path).expect("text"))
+        write(&file(&path, Owner::User, existing, content), user())
+            .map(|()| fs::read_to_string(&path).expect("text"))
     };
     assert_eq!(after(Existing::Keep, "first").expect("written"), "first");
     assert_eq!(after(Existing::Keep, "second").expect("kept"), "first");

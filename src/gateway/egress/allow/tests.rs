@@ -50,9 +50,25 @@ fn a_star_alone_allows_every_public_address() {
 #[test]
 fn an_entry_that_means_nothing_is_refused_with_the_remedy() {
     for bad in [
-        "", ":443", "a b", "exa_mple..org", "*example.org", "*.*.org", "example.org:", "example.org:0",
-        "example.org:65536", "example.org:https", "https://example.org", "user@example.org", "[::1", "[x]:1",
-        "2606:4700::1111", "127.1", "0x7f.1", "example.org/path", "private:",
+        "",
+        ":443",
+        "a b",
+        "exa_mple..org",
+        "*example.org",
+        "*.*.org",
+        "example.org:",
+        "example.org:0",
+        "example.org:65536",
+        "example.org:https",
+        "https://example.org",
+        "user@example.org",
+        "[::1",
+        "[x]:1",
+        "2606:4700::1111",
+        "127.1",
+        "0x7f.1",
+        "example.org/path",
+        "private:",
     ] {
         assert!(matches!(list(&[bad]), Err(EgressError::Form(_))), "{bad:?}: {:?}", list(&[bad]));
     }
