@@ -218,7 +218,8 @@ pub(super) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> 
 
 /// A `Set-Cookie` header's value. An empty `value` takes the cookie away.
 pub(super) fn set_cookie(config: &Config, name: &str, value: &str, path: &str, max_age_s: u64) -> String {
-    let https = config.tls.is_some() || config.public_url.as_deref().is_some_and(|url| url.starts_with("https://"));
+    let https =
+        config.tls.is_some() || config.public_url.as_deref().is_some_and(|url| url.starts_with("https://"));
     let secure = if https { "; Secure" } else { "" };
     let max_age_s = if value.is_empty() { 0 } else { max_age_s };
     format!("{name}={value}; Path={path}; Max-Age={max_age_s}; HttpOnly; SameSite=Strict{secure}")

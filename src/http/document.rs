@@ -1,9 +1,6 @@
 //! The API's document: what it says beside the paths, which the handlers declare themselves.
 
-use axum::{
-    http::header,
-    response::IntoResponse,
-};
+use axum::{http::header, response::IntoResponse};
 use utoipa::{
     OpenApi,
     openapi::{
@@ -40,13 +37,18 @@ pub(super) fn head() -> openapi::OpenApi {
     let cookie = |name: &str, description: &str| {
         SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::with_description(name, description)))
     };
-    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("The admin token.")).build();
+    let bearer =
+        HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("The admin token.")).build();
     components.add_security_scheme("token", SecurityScheme::Http(bearer));
     components.add_security_scheme(
         "login",
-        cookie("sandboxctl_admin_…", "A browser's login; the name ends in the instance's first eight characters."),
+        cookie(
+            "sandboxctl_admin_…",
+            "A browser's login; the name ends in the instance's first eight characters.",
+        ),
     );
-    components.add_security_scheme("seat", cookie("sandboxctl_seat_…", "A seat at one session, from an invite."));
+    components
+        .add_security_scheme("seat", cookie("sandboxctl_seat_…", "A seat at one session, from an invite."));
     document
 }
 

@@ -36,8 +36,20 @@ const BATCH_BYTES: usize = 1 << 20;
 
 /// What may be asked for by `kind`.
 const KINDS: [&str; 14] = [
-    "output", "input", "resize", "marker", "traces", "metrics", "logs", "hook", "mcp", "model", "egress", "lifecycle",
-    "transcript", "injected",
+    "output",
+    "input",
+    "resize",
+    "marker",
+    "traces",
+    "metrics",
+    "logs",
+    "hook",
+    "mcp",
+    "model",
+    "egress",
+    "lifecycle",
+    "transcript",
+    "injected",
 ];
 
 /// Reads a session's timeline

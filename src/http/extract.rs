@@ -109,7 +109,8 @@ async fn segment(parts: &mut Parts, state: &AppState) -> Result<String, Failure>
 /// Serde names unknown and missing fields in its sentence only.
 fn invalid(field: Option<String>, message: String) -> Failure {
     let named = || {
-        let rest = message.strip_prefix("unknown field `").or_else(|| message.strip_prefix("missing field `"))?;
+        let rest =
+            message.strip_prefix("unknown field `").or_else(|| message.strip_prefix("missing field `"))?;
         rest.split('`').next().map(str::to_owned)
     };
     // An unknown field's path ends in the field itself; a missing one's stops at its parent.
@@ -143,7 +144,10 @@ mod tests {
         assert_eq!(field::<StartRequest>(r#"{"ttl_s":"soon"}"#).as_deref(), Some("ttl_s"));
         assert_eq!(field::<StartRequest>(r#"{"tll_s":5}"#).as_deref(), Some("tll_s"));
         assert_eq!(field::<StartRequest>(r#"{"user":{"name":"Ada"}}"#).as_deref(), Some("user.email"));
-        assert_eq!(field::<StartRequest>(r#"{"user":{"name":"a","email":1}}"#).as_deref(), Some("user.email"));
+        assert_eq!(
+            field::<StartRequest>(r#"{"user":{"name":"a","email":1}}"#).as_deref(),
+            Some("user.email")
+        );
         assert_eq!(field::<StartRequest>(r#"{"cols":70000}"#).as_deref(), Some("cols"));
         assert_eq!(field::<JoinRequest>(r#"{"name":"Ada"}"#).as_deref(), Some("email"));
         assert_eq!(field::<StartRequest>(r#"[]{"#), None);

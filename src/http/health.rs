@@ -34,7 +34,10 @@ pub(super) async fn info(State(state): State<AppState>, caller: Caller) -> Resul
     get, path = "/api/v1/doctor", tag = "daemon",
     responses((status = 200, description = "A line for each check, failed ones with a remedy.", body = Vec<Check>), Known)
 )]
-pub(super) async fn doctor(State(state): State<AppState>, caller: Caller) -> Result<Json<Vec<Check>>, Failure> {
+pub(super) async fn doctor(
+    State(state): State<AppState>,
+    caller: Caller,
+) -> Result<Json<Vec<Check>>, Failure> {
     caller.admin()?;
     Ok(Json(state.supervisor.doctor().await))
 }

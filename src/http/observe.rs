@@ -68,7 +68,8 @@ fn tell(mut response: Response, id: &str) -> Response {
     let mut problem = told.problem;
     problem.request_id = Some(id.to_owned());
     let (mut parts, _) = response.into_parts();
-    let (body, json) = (Json(problem).into_response().into_body(), HeaderValue::from_static("application/json"));
+    let (body, json) =
+        (Json(problem).into_response().into_body(), HeaderValue::from_static("application/json"));
     parts.headers.insert(header::CONTENT_TYPE, json);
     parts.headers.remove(header::CONTENT_LENGTH);
     Response::from_parts(parts, body)

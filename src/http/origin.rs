@@ -63,7 +63,8 @@ pub(super) fn is_our_host(host: &str, public_url: Option<&str>) -> bool {
 /// Whether an `Origin` is the page's own: the host that is asked, or `public_url`.
 pub(super) fn is_our_origin(origin: &str, host: &str, public_url: Option<&str>) -> bool {
     let Some(origin) = Authority::of_url(origin) else { return false };
-    Authority::parse(host).map(Authority::without_own_port).as_ref() == Some(&origin.clone().without_own_port())
+    Authority::parse(host).map(Authority::without_own_port).as_ref()
+        == Some(&origin.clone().without_own_port())
         || public_url.and_then(Authority::of_url) == Some(origin)
 }
 
@@ -74,10 +75,14 @@ mod tests {
     #[test]
     fn a_name_that_anybody_can_point_here_is_not_ours() {
         let url = Some("https://sandbox.example.org");
-        for ours in ["127.0.0.1:7070", "[::1]:7070", "localhost", "LOCALHOST:1", "10.0.0.7", "Sandbox.Example.org"] {
+        for ours in
+            ["127.0.0.1:7070", "[::1]:7070", "localhost", "LOCALHOST:1", "10.0.0.7", "Sandbox.Example.org"]
+        {
             assert!(is_our_host(ours, url), "{ours}");
         }
-        for foreign in ["evil.example", "127.0.0.1.evil.example:7070", "sandbox.example.org.evil", "", ":7070", "a:b"] {
+        for foreign in
+            ["evil.example", "127.0.0.1.evil.example:7070", "sandbox.example.org.evil", "", ":7070", "a:b"]
+        {
             assert!(!is_our_host(foreign, url), "{foreign}");
         }
         assert!(!is_our_host("sandbox.example.org", None));

@@ -39,7 +39,9 @@ pub enum Failure {
     #[error("this request comes from another site; open the page at its own address, or set `public_url`")]
     ForeignOrigin,
     /// The request names a host that is not ours.
-    #[error("this daemon does not answer for that host name; set `public_url` to the address it is reached by")]
+    #[error(
+        "this daemon does not answer for that host name; set `public_url` to the address it is reached by"
+    )]
     ForeignHost,
     /// A field of body, query or path is wrong.
     #[error("{message}")]
@@ -136,8 +138,12 @@ impl IntoResponse for Failure {
     /// Leaves the words to [`super::observe`], which knows the request's id and logs what is inside.
     fn into_response(self) -> Response {
         let (status, code) = self.status();
-        let problem =
-            Problem { code: code.to_owned(), message: self.to_string(), field: self.field(), request_id: None };
+        let problem = Problem {
+            code: code.to_owned(),
+            message: self.to_string(),
+            field: self.field(),
+            request_id: None,
+        };
         let advice = self.advice();
         let inner = match self {
             Failure::Refused(Refusal::Internal(error)) => Some(format!("{error:#}")),
@@ -215,7 +221,10 @@ impl IntoResponses for OfSession {
         let mut responses = Known::responses();
         responses.extend(documented(&[
             (StatusCode::NOT_FOUND, "No session has this id or prefix."),
-            (StatusCode::CONFLICT, "Several sessions have this prefix, or the session's phase does not allow it."),
+            (
+                StatusCode::CONFLICT,
+                "Several sessions have this prefix, or the session's phase does not allow it.",
+            ),
         ]));
         responses
     }

@@ -66,7 +66,12 @@ async fn try_serve_tcp(
 }
 
 /// Serves the admin socket until `cancel`. Root, the daemon's own user and `admin_group` may use it.
-pub async fn serve_admin(listener: UnixListener, router: Router, config: Arc<Config>, cancel: CancellationToken) {
+pub async fn serve_admin(
+    listener: UnixListener,
+    router: Router,
+    config: Arc<Config>,
+    cancel: CancellationToken,
+) {
     let router = router.layer(middleware::from_fn(know_peer)).layer(Extension(config));
     let service = router.into_make_service_with_connect_info::<Peer>();
     let served = axum::serve(listener, service).with_graceful_shutdown(cancel.clone().cancelled_owned());

@@ -100,9 +100,8 @@ async fn text(supervisor: &Supervisor, all: bool) -> Result<String, Failure> {
 /// Whether an `Accept` header names a media type.
 pub(super) fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
     let all = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    all.flat_map(|line| line.split(',')).any(|part| {
-        part.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(media_type)
-    })
+    all.flat_map(|line| line.split(','))
+        .any(|part| part.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(media_type))
 }
 
 /// Looks at a session

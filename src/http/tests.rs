@@ -25,7 +25,8 @@ fn operations(document: &OpenApi) -> Vec<(String, &'static str, &Operation)> {
 #[test]
 fn the_document_names_every_path_of_the_api() {
     let document = openapi();
-    let all: BTreeSet<String> = operations(&document).iter().map(|(path, method, _)| format!("{method} {path}")).collect();
+    let all: BTreeSet<String> =
+        operations(&document).iter().map(|(path, method, _)| format!("{method} {path}")).collect();
     let expected = [
         "delete /api/v1/sessions/{id}",
         "get /api/v1/doctor",
@@ -61,10 +62,17 @@ fn every_operation_documents_its_answers_and_parameters() {
         assert!(names.insert(operation.operation_id.clone()), "{at} has an operation id of its own");
         let statuses: Vec<&str> = operation.responses.responses.keys().map(String::as_str).collect();
         assert!(statuses.iter().any(|s| s.starts_with(['1', '2'])), "{at} documents success: {statuses:?}");
-        assert!(statuses.contains(&"500") && statuses.contains(&"400"), "{at} documents errors: {statuses:?}");
+        assert!(
+            statuses.contains(&"500") && statuses.contains(&"400"),
+            "{at} documents errors: {statuses:?}"
+        );
         assert_eq!(statuses.contains(&"413"), operation.request_body.is_some(), "{at}: bodies are bounded");
         let parameters = serde_json::to_string(&operation.parameters).expect("JSON");
-        assert_eq!(parameters.matches("\"in\":\"path\"").count(), path.matches('{').count(), "{at} documents its path");
+        assert_eq!(
+            parameters.matches("\"in\":\"path\"").count(),
+            path.matches('{').count(),
+            "{at} documents its path"
+        );
     }
 }
 

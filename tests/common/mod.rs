@@ -116,7 +116,9 @@ impl Daemon {
                 }
             }
         });
-        let first = lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no word from the daemon:\n{}", self.log()));
+        let first = lines
+            .recv_timeout(PATIENCE)
+            .unwrap_or_else(|_| panic!("no word from the daemon:\n{}", self.log()));
         self.url = first.rsplit(' ').next().unwrap_or_default().to_owned();
         if self.token.is_empty() {
             let second = lines.recv_timeout(PATIENCE).expect("a first start prints the token");
@@ -126,8 +128,10 @@ impl Daemon {
     }
 
     async fn ready(&self) {
-        eventually("the daemon is ready", || async { self.client.get::<serde_json::Value>("/api/v1/info").await.is_ok() })
-            .await;
+        eventually("the daemon is ready", || async {
+            self.client.get::<serde_json::Value>("/api/v1/info").await.is_ok()
+        })
+        .await;
     }
 
     /// What it has logged.
@@ -208,7 +212,15 @@ impl Daemon {
     /// Joins its terminal.
     pub async fn join(&self, session: &Session, role: Role, after: Option<u64>) -> Screen {
         let terminal = self.client.terminal(&session.id.to_string(), role, after).await.expect("a terminal");
-        Screen { terminal, bytes: Vec::new(), after: 0, snapshots: 0, exit: None, role: None, snapshot_next: false }
+        Screen {
+            terminal,
+            bytes: Vec::new(),
+            after: 0,
+            snapshots: 0,
+            exit: None,
+            role: None,
+            snapshot_next: false,
+        }
     }
 }
 
@@ -231,8 +243,11 @@ impl Drop for Daemon {
             return;
         }
         assert!(drained.is_ok_and(|d| d.status.success()), "sessions can be drained\n{}", self.log());
-        let left: Vec<PathBuf> =
-            std::fs::read_dir(self.dir.path().join("s/run")).expect("a folder").flatten().map(|e| e.path()).collect();
+        let left: Vec<PathBuf> = std::fs::read_dir(self.dir.path().join("s/run"))
+            .expect("a folder")
+            .flatten()
+            .map(|e| e.path())
+            .collect();
         assert_eq!(left, Vec::<PathBuf>::new(), "no session's sockets are left\n{}", self.log());
         if self.rung == Rung::Docker {
             let label = format!("label=dev.sandboxctl.instance={}", self.instance);
@@ -360,9 +375,9 @@ pub fn refusal<T: std::fmt::Debug>(answer: Result<T, ClientError>) -> (String, O
 
 /// The static guest, built by scripts/test.
 fn guest() -> PathBuf {
-    let guest = std::env::var_os("SANDBOXCTL_GUEST").map(PathBuf::from).unwrap_or_else(|| {
-        Path::new(env!("CARGO_BIN_EXE_sandboxctl")).with_file_name("sandbox-guest")
-    });
+    let guest = std::env::var_os("SANDBOXCTL_GUEST")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| Path::new(env!("CARGO_BIN_EXE_sandboxctl")).with_file_name("sandbox-guest"));
     assert!(guest.is_file(), "{} is not there: run the tests with ./scripts/test", guest.display());
     guest
 }
