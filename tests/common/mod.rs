@@ -27,7 +27,7 @@ use tokio_tungstenite::tungstenite::Message;
 pub mod bundle;
 
 /// How long anything may take before a test gives up on it. Generous: it bounds a hang, it measures nothing.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What runs the sessions of a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,6 +214,7 @@ impl Daemon {
         let terminal = self.client.terminal(&session.id.to_string(), role, after).await.expect("a terminal");
         Screen {
             terminal,
+            model: sandboxctl::screen::Screen::new(session.cols, session.rows),
             bytes: Vec::new(),
             after: 0,
             snapshots: 0,
@@ -275,6 +276,7 @@ impl Drop for Daemon {
 /// Somebody's terminal, joined.
 pub struct Screen {
     terminal: Terminal,
+    model: sandboxctl::screen::Screen,
     /// Every byte shown since the last snapshot, snapshot included.
     pub bytes: Vec<u8>,
     /// The last sequence number.
@@ -313,12 +315,17 @@ impl Screen {
             }
         };
         let in_time = tokio::time::timeout(PATIENCE, follow).await;
-        assert!(in_time.is_ok(), "{what}: not in time; shown: {}", self.text());
+        assert!(in_time.is_ok(), "{what}: not in time; shown:\n{}", self.lines());
     }
 
-    /// Follows until the text is shown.
+    /// What somebody would read on the screen.
+    pub fn lines(&self) -> String {
+        self.model.lines().join("\n")
+    }
+
+    /// Follows until the text is shown, whatever the program did to draw it; or, for control bytes, was sent.
     pub async fn until_shows(&mut self, text: &str) {
-        self.until(&format!("shows {text:?}"), |s| s.text().contains(text)).await;
+        self.until(&format!("shows {text:?}"), |s| s.lines().contains(text) || s.text().contains(text)).await;
     }
 
     /// Takes one message; false at the end.
@@ -331,6 +338,7 @@ impl Screen {
                 }
                 self.after = u64::from_be_bytes(*seq);
                 self.bytes.extend_from_slice(output);
+                self.model.advance(output);
                 let ack = ToTerminal::Ack { seq: self.after };
                 let text = serde_json::to_string(&ack).expect("JSON");
                 self.terminal.send(Message::Text(text.into())).await.ok();
@@ -338,12 +346,16 @@ impl Screen {
             }
             Some(Ok(Message::Text(text))) => {
                 match serde_json::from_str(&text).expect("a message of the protocol") {
-                    FromTerminal::Snapshot { seq, .. } => {
+                    FromTerminal::Snapshot { seq, cols, rows } => {
+                        self.model = sandboxctl::screen::Screen::new(cols, rows);
                         self.after = seq;
                         self.snapshots += 1;
                         self.snapshot_next = true;
                     }
-                    FromTerminal::Resize { seq, .. } => self.after = seq,
+                    FromTerminal::Resize { seq, cols, rows } => {
+                        self.model.resize(cols, rows);
+                        self.after = seq;
+                    }
                     FromTerminal::Role { role } => self.role = Some(role),
                     FromTerminal::Notice { .. } => {}
                     exit @ FromTerminal::Exit { .. } => self.exit = Some(exit),
