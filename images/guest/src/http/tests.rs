@@ -31,7 +31,8 @@ fn an_old_client_gets_one_answer() {
 #[test]
 fn limits_hold_for_both_framings() {
     let sized = "POST / HTTP/1.1\r\nContent-Length: 6\r\n\r\nabcdef";
-    let chunked = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n4;x=y\r\nabcd\r\n2\r\nef\r\n0\r\nT: 1\r\n\r\n";
+    let chunked =
+        "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n4;x=y\r\nabcd\r\n2\r\nef\r\n0\r\nT: 1\r\n\r\n";
     for request in [sized, chunked] {
         assert_eq!(body(request, 6).expect("it fits"), b"abcdef");
         assert!(matches!(body(request, 5), Err(HttpError::TooLong(5))), "{request}");

@@ -56,7 +56,10 @@ fn long_lines_come_in_pieces_and_a_rewritten_file_begins_again() {
     let long = "x".repeat(PIECE + 10) + "\n";
     scene.append(&long);
     let pieces = scene.pass(false);
-    assert_eq!(pieces.iter().map(|(at, text)| (*at, text.len())).collect::<Vec<_>>(), [(0, PIECE), (PIECE as u64, 11)]);
+    assert_eq!(
+        pieces.iter().map(|(at, text)| (*at, text.len())).collect::<Vec<_>>(),
+        [(0, PIECE), (PIECE as u64, 11)]
+    );
     fs::write(scene.dir.path().join("projects/p/t.jsonl"), "new\n").expect("rewritten");
     assert_eq!(scene.pass(false), [(0, "new\n".to_owned())]);
 }
