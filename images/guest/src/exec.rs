@@ -23,6 +23,7 @@ use nix::{
     libc,
     sys::{
         prctl,
+        resource::{Resource, getrlimit, setrlimit},
         signal::{SigSet, SigmaskHow, sigprocmask},
         stat::{Mode, umask},
     },
@@ -50,8 +51,16 @@ pub struct Spec {
     pub gid: u32,
     /// Whether privileges may be gained.
     pub privileges: bool,
+    /// Files that may be open at once.
+    pub open_files: u64,
     /// The terminal to open.
     pub tty: PathBuf,
+}
+
+/// A limit can only be lowered here: raising it takes a privilege that the container does not have.
+fn limit_files(wanted: u64) -> nix::Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, wanted.min(most), wanted.min(most))
 }
 
 /// Starts the program and returns its process id, once it is certain that it runs.
@@ -94,6 +103,7 @@ fn become_program() -> Result<std::convert::Infallible, String> {
     if user.differs() {
         drop_to(user).map_err(|e| format!("the user {}:{} cannot be taken on: {e}", spec.uid, spec.gid))?;
     }
+    limit_files(spec.open_files).map_err(|e| format!("the limit of open files cannot be set: {e}"))?;
     if !spec.privileges {
         prctl::set_no_new_privs().map_err(|e| format!("no_new_privs cannot be set: {e}"))?;
     }

@@ -47,7 +47,7 @@ use crate::{
     files,
     identity::User,
     input::Input,
-    loopback,
+    loopback, oom,
     otlp::OtlpDoor,
     pipe,
     pty::{OpenTerminal, Terminal},
@@ -133,7 +133,7 @@ impl Guest {
             Ok(session) => {
                 let exit = session.run(&self.events);
                 session.end(&self.events);
-                GuestEvent::ProgramExited { code: exit.code, signal: exit.signal }
+                GuestEvent::ProgramExited { code: exit.code, signal: exit.signal, oom: oom::has_struck() }
             }
             Err(error) => GuestEvent::ProgramFailed { error: error.to_string() },
         };
@@ -162,6 +162,7 @@ impl Guest {
             uid: start.uid,
             gid: start.gid,
             privileges: start.privileges,
+            open_files: start.open_files,
             tty: open.path().to_owned(),
         };
         let pid = exec::start(&spec, &self.children)?;

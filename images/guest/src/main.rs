@@ -18,6 +18,7 @@ mod identity;
 mod init;
 mod input;
 mod loopback;
+mod oom;
 mod otlp;
 mod pipe;
 mod pty;

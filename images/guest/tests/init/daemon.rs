@@ -217,6 +217,7 @@ pub fn start(argv: &[&str]) -> Start {
         cols: 80,
         rows: 24,
         privileges: false,
+        open_files: 4096,
         files: Vec::new(),
         own: Vec::new(),
         transcripts: None,
