@@ -362,6 +362,10 @@ async function fake(state, url, request) {
     case "/fake/away":
       state.awayUntil = Date.now() + Number(url.searchParams.get("ms"));
       return fake(state, new URL("/fake/drop", url), request);
+    case "/fake/cut":
+      state.awayUntil = Date.now() + Number(url.searchParams.get("ms"));
+      for (const response of state.watchers) response.destroy();
+      return {};
     case "/fake/write":
       session.write(url.searchParams.get("text"));
       return {};

@@ -39,7 +39,7 @@ function offer(token: string, found: Invitation, started: (session: Session) => 
     el(
       "p",
       {},
-      "You get Claude Code in a terminal, in a sandbox of your own on somebody else’s machine. ",
+      "You get a terminal with Claude Code, in a sandbox of your own on somebody else’s machine. ",
       `It lasts at most ${spoken(found.ttl_s)}, and all of it is recorded.`,
     ),
     el(

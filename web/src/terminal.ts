@@ -30,7 +30,7 @@ export function terminal(id: string): HTMLElement {
   const left = el("span", { class: "left" });
   const link = el("span", { class: "link", role: "status" }, STATES.connecting);
   const bar = el("header", { class: "bar" }, home, name, role, take, notice, left, link);
-  const view = el("main", { class: "terminal" }, bar, box);
+  const view = el("main", { class: "stage" }, bar, box);
 
   let mine: Role = "observer";
   let seen: Session | undefined;

@@ -63,8 +63,11 @@ test("what users and programs write is inert", async ({ page, fake }) => {
 
 test("a daemon that was away comes back into the list", async ({ page, fake }) => {
   await logIn(page, fake);
+  await fake.weather("cut?ms=1000");
+  await expect(page.getByText("The daemon does not answer")).toBeVisible();
   await fake.weather("start?name=Grace Hopper");
-  await expect(page.getByRole("row", { name: /Grace Hopper/ })).toBeVisible();
+  await expect(page.getByRole("row", { name: /Grace Hopper/ })).toBeVisible({ timeout: 30_000 });
+  await expect(page.getByText("The daemon does not answer")).toBeHidden();
 });
 
 test("an address that nothing is at says so", async ({ page, fake }) => {

@@ -70,4 +70,10 @@ export async function type(page: Page, text: string): Promise<void> {
   await page.keyboard.press("Enter");
 }
 
-export const live = (page: Page) => expect(page.locator(".bar .link")).toHaveText("live");
+/** Waits until the terminal is joined, with its bar and its screen each in their own place. */
+export async function live(page: Page): Promise<void> {
+  await expect(page.locator(".bar .link")).toHaveText("live");
+  const bar = await page.locator(".bar").boundingBox();
+  const screen = await page.locator(".xterm-screen").boundingBox();
+  expect(bar && screen && screen.y >= bar.y + bar.height).toBe(true);
+}

@@ -51,7 +51,8 @@ const VIEWS: Record<string, (page: Page, fake: Fake) => Promise<void>> = {
     await logIn(page, fake);
     await page.goto(`${fake.url}/s/${id}`);
     await expect(rows(page)).toContainText("=====");
-    await expect(page.getByRole("button", { name: "Take the keyboard" })).toBeVisible();
+    await live(page);
+    await page.getByRole("button", { name: "Take the keyboard" }).click({ trial: true });
   },
   ended: async (page, fake) => {
     const { id } = await fake.weather<{ id: string }>("start");
