@@ -26,7 +26,7 @@ function loginForm(done: () => void): HTMLElement {
     "form",
     { class: "card login" },
     el("h1", {}, "sandboxctl"),
-    field("Admin token", token, "Printed at the daemon’s first start; `sandboxctl token rotate` makes another."),
+    field("Admin token", token, "Printed at the daemon’s first start; “sandboxctl token rotate” makes another."),
     error,
     button,
   );

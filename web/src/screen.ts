@@ -16,6 +16,14 @@ const THEME = {
   cursor: "#5fd0b5",
   cursorAccent: "#10161d",
   selectionBackground: "#34506b",
+  // xterm.js's own blue, magenta and red are hard to read on this ground.
+  red: "#f2695c",
+  green: "#7bc275",
+  yellow: "#e0b04f",
+  blue: "#6aa7f0",
+  magenta: "#c58af0",
+  cyan: "#5fd0c5",
+  brightBlack: "#7d8a97",
 };
 
 const fontSize = (): number => (innerWidth < 600 ? SIZE.small : SIZE.driver);

@@ -23,7 +23,7 @@ export function sessionTable(loggedOut: () => void): HTMLElement {
 
   const update = (list: Session[]): void => {
     table.hidden = list.length === 0;
-    say(state, list.length === 0 ? "None. Start one with `sandboxctl start`, or invite somebody." : "");
+    say(state, list.length === 0 ? "None. Start one with “sandboxctl start”, or invite somebody." : "");
     const gone = new Set(rows.keys());
     list.forEach((session, place) => {
       gone.delete(session.id);
