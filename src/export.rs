@@ -74,7 +74,9 @@ pub enum ExportError {
 }
 
 /// Writes a bundle. Blocks: it belongs on a thread of its own.
-pub fn write_bundle(source: &Source<'_>, out: impl Write) -> Result<Manifest, ExportError> {
+pub fn write_bundle(mut source: Source<'_>, out: impl Write) -> Result<Manifest, ExportError> {
+    source.session = masked(&source.session, &source.redactor)?;
+    let source = &source;
     let mut folds = Folds::new(source)?;
     let mut summary = Summary::default();
     let mut seal = None;
@@ -117,6 +119,12 @@ pub fn write_bundle(source: &Source<'_>, out: impl Write) -> Result<Manifest, Ex
         crate::keys::hex(&source.key.sign(&manifest.signed_bytes().map_err(io::Error::from)?));
     archive(source, &manifest, files, out)?;
     Ok(manifest)
+}
+
+/// A session's view holds what its user said: the program's line may have a secret in it. Masks hold no
+/// quotes, so masked JSON is JSON.
+fn masked(session: &Session, redactor: &Redactor) -> io::Result<Session> {
+    Ok(serde_json::from_slice(&redactor.redact(&serde_json::to_vec(session)?))?)
 }
 
 fn archive(source: &Source<'_>, manifest: &Manifest, files: Vec<Staged>, out: impl Write) -> io::Result<()> {

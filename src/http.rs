@@ -31,6 +31,7 @@ mod serve;
 mod sessions;
 mod terminal;
 mod throttle;
+mod window;
 
 use std::sync::Arc;
 
@@ -102,3 +103,6 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))
 }
+
+#[cfg(test)]
+mod tests;

@@ -367,7 +367,7 @@ impl Supervisor {
 
     fn check_space(&self) -> Result<(), Refusal> {
         let stat = statvfs(&self.inner.config.state_dir).map_err(std::io::Error::from)?;
-        let free = u64::from(stat.blocks_available()).saturating_mul(stat.fragment_size());
+        let free = stat.blocks_available().saturating_mul(stat.fragment_size());
         if free < LEAST_FREE { Err(Refusal::Full) } else { Ok(()) }
     }
 

@@ -70,6 +70,9 @@ pub(super) async fn attach(
         key,
         interactive,
     };
+    if interactive {
+        eprintln!("session {id}; leave it with {}", join.key.name());
+    }
     let raw = if interactive { Some(Raw::enter()?) } else { None };
     let left = join.run().await;
     drop(raw);

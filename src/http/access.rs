@@ -1,65 +1,72 @@
-//! Logging in and out, and the admin token.
+//! Logging in and out, who one is, and a new admin token.
 
 use axum::{
     Json,
     extract::State,
     http::{HeaderMap, StatusCode, header},
-    response::{IntoResponse, Response},
+    response::{AppendHeaders, IntoResponse},
 };
 
 use super::{
     AppState, Caller, Failure,
-    auth::{From, cookie, set_cookie},
+    auth::{Source, cookie, set_cookie},
     extract::Body,
     problem::{Anybody, Known, WithBody},
 };
 use crate::api::{LoginRequest, Token, Whoami};
 
 /// How long a browser stays logged in.
-const LOGIN: u64 = 12 * 3600; // seconds
+const LOGIN_S: u64 = 12 * 3600;
 
-/// Log a browser in.
+/// Logs a browser in
 ///
-/// The admin token, exchanged for a cookie.
-#[utoipa::path(post, path = "/api/v1/login", tag = "access", request_body = LoginRequest,
-    responses((status = 204, description = "The cookie is set."), WithBody))]
+/// Exchanges the admin token for a cookie.
+#[utoipa::path(
+    post, path = "/api/v1/login", tag = "access", request_body = LoginRequest,
+    responses((status = 204, description = "The answer's cookie is the login."), WithBody)
+)]
 pub(super) async fn login(
     State(state): State<AppState>,
-    from: From,
+    from: Source,
     Body(request): Body<LoginRequest>,
-) -> Result<Response, Failure> {
+) -> Result<impl IntoResponse, Failure> {
     state.check_token(&request.token, from).await?;
     let secret = state.supervisor.open_browser_session().await?;
-    let set = set_cookie(&state.supervisor.config(), &state.admin_cookie(), &secret, "/", LOGIN);
-    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, set)]).into_response())
+    let cookie = set_cookie(&state.supervisor.config(), &state.admin_cookie(), &secret, "/", LOGIN_S);
+    Ok((StatusCode::NO_CONTENT, AppendHeaders([(header::SET_COOKIE, cookie)])))
 }
 
-/// Log a browser out.
-#[utoipa::path(post, path = "/api/v1/logout", tag = "access",
-    responses((status = 204, description = "The cookie is taken away."), Anybody))]
-pub(super) async fn logout(State(state): State<AppState>, headers: HeaderMap) -> Result<Response, Failure> {
-    if let Some(secret) = cookie(&headers, &state.admin_cookie()) {
+/// Logs a browser out
+#[utoipa::path(
+    post, path = "/api/v1/logout", tag = "access",
+    responses((status = 204, description = "The cookie is good for nothing any more."), Anybody)
+)]
+pub(super) async fn logout(State(state): State<AppState>, headers: HeaderMap) -> impl IntoResponse {
+    let name = state.admin_cookie();
+    if let Some(secret) = cookie(&headers, &name) {
         state.supervisor.close_browser_session(secret).await;
     }
-    let unset = set_cookie(&state.supervisor.config(), &state.admin_cookie(), "", "/", 0);
-    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, unset)]).into_response())
+    let cookie = set_cookie(&state.supervisor.config(), &name, "", "/", 0);
+    (StatusCode::NO_CONTENT, AppendHeaders([(header::SET_COOKIE, cookie)]))
 }
 
-/// Ask who the daemon takes the caller for.
-#[utoipa::path(get, path = "/api/v1/whoami", tag = "access",
-    responses((status = 200, description = "Who.", body = Whoami), Anybody))]
+/// Tells who the caller is
+#[utoipa::path(
+    get, path = "/api/v1/whoami", tag = "access",
+    responses((status = 200, description = "Who the daemon takes the caller for.", body = Whoami), Known)
+)]
 pub(super) async fn whoami(caller: Caller) -> Json<Whoami> {
-    Json(match caller {
-        Caller::Admin(admin) => Whoami { admin: true, name: Some(admin.who) },
-        Caller::Seat(_) | Caller::Nobody => Whoami { admin: false, name: None },
-    })
+    let name = caller.admin().ok().map(|admin| admin.who.clone());
+    Json(Whoami { admin: name.is_some(), name })
 }
 
-/// Replace the admin token.
+/// Makes a new admin token
 ///
-/// Only over the local admin socket. The token before it stops working, and every browser is logged out.
-#[utoipa::path(post, path = "/api/v1/token", tag = "access",
-    responses((status = 201, description = "The new token, told this once.", body = Token), Known))]
+/// Only over the local admin socket. The token before it, and every browser's login, no longer work.
+#[utoipa::path(
+    post, path = "/api/v1/token", tag = "access",
+    responses((status = 201, description = "The token, told here and never again.", body = Token), Known)
+)]
 pub(super) async fn rotate(
     State(state): State<AppState>,
     caller: Caller,

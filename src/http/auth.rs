@@ -87,26 +87,32 @@ impl FromRequestParts<AppState> for Caller {
 
 /// The address that a request came from, for the throttle.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct From(pub(super) IpAddr);
+pub(super) struct Source(pub(super) IpAddr);
 
-impl FromRequestParts<AppState> for From {
+impl Source {
+    fn of(parts: &Parts) -> Source {
+        let from = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+        Source(from.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)))
+    }
+}
+
+impl FromRequestParts<AppState> for Source {
     type Rejection = Failure;
 
-    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<From, Failure> {
-        let from = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-        Ok(From(from.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))))
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Source, Failure> {
+        Ok(Source::of(parts))
     }
 }
 
 impl AppState {
     /// Refuses an address that has shown too many wrong tokens.
-    pub(super) fn check_throttle(&self, from: From) -> Result<(), Failure> {
+    pub(super) fn check_throttle(&self, from: Source) -> Result<(), Failure> {
         let wait = self.throttle.check(from.0, Instant::now());
         wait.map_err(|wait| Failure::Throttled { retry_after_s: wait.as_secs() + 1 })
     }
 
     /// Checks an admin token; a wrong one counts.
-    pub(super) async fn check_token(&self, token: &str, from: From) -> Result<(), Failure> {
+    pub(super) async fn check_token(&self, token: &str, from: Source) -> Result<(), Failure> {
         self.check_throttle(from)?;
         if self.supervisor.is_admin_token(token).await {
             return Ok(());
@@ -139,21 +145,20 @@ pub(super) async fn guard(
 ) -> Result<Response, Failure> {
     if request.extensions().get::<Caller>().is_none() {
         let (mut parts, body) = request.into_parts();
-        let caller = identify(&state, &mut parts).await?;
+        let caller = identify(&state, &parts).await?;
         parts.extensions.insert(caller);
         request = Request::from_parts(parts, body);
     }
     Ok(next.run(request).await)
 }
 
-async fn identify(state: &AppState, parts: &mut Parts) -> Result<Caller, Failure> {
+async fn identify(state: &AppState, parts: &Parts) -> Result<Caller, Failure> {
     // Probes and Prometheus ask by whatever name their network gives this machine, and learn no secret.
     if matches!(parts.uri.path(), "/healthz" | "/readyz" | "/metrics") {
         return Ok(Caller::Nobody);
     }
-    let from = From::from_request_parts(parts, state).await?;
     if let Some(token) = bearer(&parts.headers) {
-        state.check_token(token, from).await?;
+        state.check_token(token, Source::of(parts)).await?;
         return Ok(Caller::Admin(Admin { who: "admin".to_owned(), user: None, local: false, seat: None }));
     }
     let config = state.supervisor.config();

@@ -1,38 +1,39 @@
-//! How the daemon is: for people, probes and Prometheus.
+//! How the daemon is: for probes, for Prometheus, for people.
 
-use axum::{
-    Json,
-    extract::State,
-    http::header,
-    response::{IntoResponse, Response},
+use axum::{Json, extract::State, http::header, response::IntoResponse};
+
+use super::{
+    AppState, Caller, Failure,
+    problem::{Anybody, Known},
 };
-
-use super::{AppState, Caller, Failure, problem::Known};
 use crate::{
-    api::{Check, Info},
+    api::{Check, Info, Problem},
     metrics::{Now, Process},
 };
 
-/// Learn what this daemon is.
-#[utoipa::path(get, path = "/api/v1/info", tag = "daemon",
-    responses((status = 200, description = "What it is.", body = Info), Known))]
+/// Tells about the daemon
+#[utoipa::path(
+    get, path = "/api/v1/info", tag = "daemon",
+    responses((status = 200, description = "Version, instance, profiles.", body = Info), Known)
+)]
 pub(super) async fn info(State(state): State<AppState>, caller: Caller) -> Result<Json<Info>, Failure> {
     caller.admin()?;
     let config = state.supervisor.config();
-    let mut profiles: Vec<String> = config.profiles.keys().cloned().collect();
-    profiles.sort_by_key(|name| *name != config.default_profile);
+    let others = config.profiles.keys().filter(|name| **name != config.default_profile);
     Ok(Json(Info {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         instance: state.supervisor.instance().to_string(),
         url: state.supervisor.public_url(),
         detach_key: config.detach_key.clone(),
-        profiles,
+        profiles: std::iter::once(&config.default_profile).chain(others).cloned().collect(),
     }))
 }
 
-/// Have the daemon check itself and what it stands on.
-#[utoipa::path(get, path = "/api/v1/doctor", tag = "daemon",
-    responses((status = 200, description = "What was found.", body = Vec<Check>), Known))]
+/// Checks the daemon and its surroundings
+#[utoipa::path(
+    get, path = "/api/v1/doctor", tag = "daemon",
+    responses((status = 200, description = "A line for each check, failed ones with a remedy.", body = Vec<Check>), Known)
+)]
 pub(super) async fn doctor(
     State(state): State<AppState>,
     caller: Caller,
@@ -41,34 +42,39 @@ pub(super) async fn doctor(
     Ok(Json(state.supervisor.doctor().await))
 }
 
-/// Ask whether the daemon lives.
-#[utoipa::path(get, path = "/healthz", tag = "daemon",
-    responses((status = 200, description = "It does.", body = String)))]
+/// Tells that the daemon answers
+#[utoipa::path(
+    get, path = "/healthz", tag = "daemon",
+    responses((status = 200, description = "It does.", body = String, content_type = "text/plain"), Anybody)
+)]
 pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Ask whether sessions can be started.
-#[utoipa::path(get, path = "/readyz", tag = "daemon",
+/// Tells whether sessions can be started
+#[utoipa::path(
+    get, path = "/readyz", tag = "daemon",
     responses(
-        (status = 200, description = "They can.", body = String),
-        (status = 503, description = "They cannot; the message says why.", body = crate::api::Problem)))]
+        (status = 200, description = "They can.", body = String, content_type = "text/plain"),
+        (status = 503, description = "They cannot; the message says why.", body = Problem), Anybody)
+)]
 pub(super) async fn readyz(State(state): State<AppState>) -> Result<&'static str, Failure> {
     state.supervisor.ready().await.map_err(Failure::NotReady)?;
     Ok("ready\n")
 }
 
-/// Read the daemon's metrics, in Prometheus' text format.
-#[utoipa::path(get, path = "/metrics", tag = "daemon",
-    responses((status = 200, description = "The metrics.", body = String)))]
-pub(super) async fn metrics(State(state): State<AppState>) -> Response {
+/// Counts, for Prometheus
+#[utoipa::path(
+    get, path = "/metrics", tag = "daemon",
+    responses((status = 200, description = "Text format 0.0.4.", body = String, content_type = "text/plain"), Anybody)
+)]
+pub(super) async fn metrics(State(state): State<AppState>) -> impl IntoResponse {
     let mut now = Now { process: Process::look(), ..Now::default() };
-    for session in state.supervisor.all_live() {
-        let view = session.view();
-        *now.sessions.entry(view.phase).or_default() += 1;
-        now.viewers += u64::from(view.viewers);
-        now.recorded_bytes += view.recorded_bytes;
+    for session in state.supervisor.all_live().iter().map(crate::session::SessionHandle::view) {
+        *now.sessions.entry(session.phase).or_insert(0) += 1;
+        now.viewers += u64::from(session.viewers);
+        now.recorded_bytes += session.recorded_bytes;
     }
     let text = state.supervisor.metrics().render(&now);
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }

@@ -1,88 +1,95 @@
-//! Invites: make one, look at one, join with one.
+//! Invites: made by the admin, read and used up by whoever has the link.
 
 use axum::{
     Json,
     extract::State,
     http::{StatusCode, header},
-    response::{IntoResponse, Response},
+    response::{AppendHeaders, IntoResponse},
 };
 
 use super::{
     AppState, Caller, Failure,
-    auth::{From, set_cookie},
+    auth::{Source, set_cookie},
     extract::{Body, Segment},
-    problem::{Anybody, Starting, WithBody},
+    problem::{Known, Starting, WithBody},
 };
 use crate::{
-    api::{Invitation, Invite, InviteRequest, JoinRequest, Session},
+    api::{Invitation, Invite, InviteRequest, JoinRequest, Problem, Session},
     supervisor::Refusal,
 };
 
-/// How long a browser keeps its seat.
-const SEAT: u64 = 7 * 24 * 3600; // seconds
+/// How long a browser keeps a seat; the session's own life is shorter.
+const SEAT_S: u64 = 7 * 24 * 3600;
 
-/// Make an invite.
-///
-/// The link is told once, here.
-#[utoipa::path(post, path = "/api/v1/invites", tag = "invites", request_body = InviteRequest,
-    responses((status = 201, description = "The invite.", body = Invite), WithBody))]
+/// Makes an invite
+#[utoipa::path(
+    post, path = "/api/v1/invites", tag = "invites", request_body = InviteRequest,
+    responses((status = 201, description = "The invite; its link is told here and never again.", body = Invite), WithBody)
+)]
 pub(super) async fn invite(
     State(state): State<AppState>,
     caller: Caller,
-    Body(request): Body<InviteRequest>,
+    body: Result<Body<InviteRequest>, Failure>,
 ) -> Result<(StatusCode, Json<Invite>), Failure> {
     caller.admin()?;
-    let (_, invite) = state.supervisor.invite(request).await?;
+    let (_, invite) = state.supervisor.invite(body?.0).await?;
     Ok((StatusCode::CREATED, Json(invite)))
 }
 
-/// Look at an invite before joining.
-#[utoipa::path(get, path = "/api/v1/invites/{token}", tag = "invites", params(("token" = String, Path, description = "The end of the link.")),
+/// Reads an invite
+///
+/// What somebody should know before they join. Needs nothing but the invite's token.
+#[utoipa::path(
+    get, path = "/api/v1/invites/{token}", tag = "invites",
+    params(("token" = String, Path, description = "The token, as in the invite's link.")),
     responses(
         (status = 200, description = "What it offers.", body = Invitation),
-        (status = 404, description = "It is unknown, used up or expired.", body = crate::api::Problem),
-        (status = 429, description = "Too many wrong links from this address.", body = crate::api::Problem),
-        Anybody))]
+        (status = 404, description = "It is unknown, used up or expired.", body = Problem), Known)
+)]
 pub(super) async fn invitation(
     State(state): State<AppState>,
-    from: From,
+    from: Source,
     Segment(token): Segment,
 ) -> Result<Json<Invitation>, Failure> {
     state.check_throttle(from)?;
-    let found = state.supervisor.invitation(&token).await;
-    state.count_wrong_invite(&found, from);
-    Ok(Json(found?))
+    match state.supervisor.invitation(&token).await {
+        Ok(invitation) => Ok(Json(invitation)),
+        Err(refusal) => Err(state.refused(refusal, from)),
+    }
 }
 
-/// Join: start the session that an invite offers.
+/// Joins by an invite
 ///
-/// The answer's cookie drives the session.
-#[utoipa::path(post, path = "/api/v1/invites/{token}/join", tag = "invites", request_body = JoinRequest, params(("token" = String, Path, description = "The end of the link.")),
+/// Uses the invite up by one and starts its session. The answer's cookie is a seat: it drives this session
+/// and is good for nothing else.
+#[utoipa::path(
+    post, path = "/api/v1/invites/{token}/join", tag = "invites", request_body = JoinRequest,
+    params(("token" = String, Path, description = "The token, as in the invite's link.")),
     responses(
         (status = 201, description = "The session.", body = Session),
-        (status = 404, description = "The invite is unknown, used up or expired.", body = crate::api::Problem),
-        Starting))]
+        (status = 404, description = "The invite is unknown, used up or expired.", body = Problem), Starting)
+)]
 pub(super) async fn join(
     State(state): State<AppState>,
-    from: From,
+    from: Source,
     Segment(token): Segment,
     Body(request): Body<JoinRequest>,
-) -> Result<Response, Failure> {
+) -> Result<impl IntoResponse, Failure> {
     state.check_throttle(from)?;
     let joined = state.supervisor.join(&token, request).await;
-    state.count_wrong_invite(&joined, from);
-    let (session, seat) = joined?;
-    // The seat goes to this session's paths and to nobody else's.
-    let cookie =
-        |path: String| set_cookie(&state.supervisor.config(), &state.seat_cookie(), &seat, &path, SEAT);
-    let own = cookie(format!("/api/v1/sessions/{}", session.id));
-    Ok((StatusCode::CREATED, [(header::SET_COOKIE, own)], Json(session)).into_response())
+    let (session, seat) = joined.map_err(|refusal| state.refused(refusal, from))?;
+    // The path keeps seats apart: a browser may sit at several sessions, and sends each only its own.
+    let path = format!("/api/v1/sessions/{}", session.id);
+    let cookie = set_cookie(&state.supervisor.config(), &state.seat_cookie(), &seat, &path, SEAT_S);
+    Ok((StatusCode::CREATED, AppendHeaders([(header::SET_COOKIE, cookie)]), Json(session)))
 }
 
 impl AppState {
-    fn count_wrong_invite<T>(&self, outcome: &Result<T, Refusal>, from: From) {
-        if matches!(outcome, Err(Refusal::Invite)) {
+    /// A wrong invite counts as a wrong token.
+    fn refused(&self, refusal: Refusal, from: Source) -> Failure {
+        if matches!(refusal, Refusal::Invite) {
             self.throttle.wrong(from.0, std::time::Instant::now());
         }
+        Failure::Refused(refusal)
     }
 }

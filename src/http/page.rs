@@ -1,45 +1,50 @@
-//! The page: one document for every address that people visit, and its assets, all inside the binary.
+//! The page: built from `web/` into the binary. Three paths show it; which view is the page's own affair.
 
 use axum::{
     Router,
-    extract::Path,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
-use rust_embed::RustEmbed;
+use rust_embed::{EmbeddedFile, RustEmbed};
 
-use super::{AppState, Failure};
+use super::{AppState, Failure, extract::Segment};
 
-/// What `npm run build` made; a note on that in its place where it was not run (see `build.rs`).
+/// What Vite built; a page that says how to build it where nobody has.
 #[derive(RustEmbed)]
-#[folder = "web/dist"]
-struct Built;
+#[folder = "web/dist/"]
+struct Dist;
 
-/// Assets' names hold their hashes, so they never change.
-const FOR_EVER: &str = "public, max-age=31536000, immutable";
-
-/// The routes.
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
-        .route("/", get(document))
-        .route("/join/{token}", get(document))
-        .route("/s/{id}", get(document))
-        .route("/favicon.svg", get(|| async { file("favicon.svg", "public, max-age=86400") }))
+        .route("/", get(index))
+        .route("/join/{token}", get(index))
+        .route("/s/{id}", get(index))
+        .route("/favicon.svg", get(icon))
         .route("/assets/{name}", get(asset))
 }
 
-async fn document() -> Result<Response, Failure> {
-    file("index.html", "no-cache")
+async fn index() -> Result<Response, Failure> {
+    let file = Dist::get("index.html").ok_or(Failure::NoRoute)?;
+    Ok(serve(file, "no-cache"))
 }
 
-async fn asset(Path(name): Path<String>) -> Result<Response, Failure> {
-    file(&format!("assets/{name}"), FOR_EVER)
+async fn icon() -> Result<Response, Failure> {
+    let file = Dist::get("favicon.svg").ok_or(Failure::NoRoute)?;
+    Ok(serve(file, "public, max-age=86400"))
 }
 
-fn file(name: &str, cache: &'static str) -> Result<Response, Failure> {
-    let found = Built::get(name).ok_or(Failure::NoRoute)?;
-    let media = found.metadata.mimetype().to_owned();
-    let headers = [(header::CONTENT_TYPE, media), (header::CACHE_CONTROL, cache.to_owned())];
-    Ok((StatusCode::OK, headers, found.data.into_owned()).into_response())
+/// A file whose name holds its hash: it never changes.
+async fn asset(Segment(name): Segment) -> Result<Response, Failure> {
+    let file = Dist::get(&format!("assets/{name}")).ok_or(Failure::NoRoute)?;
+    Ok(serve(file, "public, max-age=31536000, immutable"))
+}
+
+fn serve(file: EmbeddedFile, cached: &'static str) -> Response {
+    let media_type = match file.metadata.mimetype() {
+        text if text.starts_with("text/") => format!("{text}; charset=utf-8"),
+        other => other.to_owned(),
+    };
+    let headers = [(header::CONTENT_TYPE, media_type), (header::CACHE_CONTROL, cached.to_owned())];
+    (StatusCode::OK, headers, file.data).into_response()
 }

@@ -1,128 +1,136 @@
-//! The listeners: TCP, with TLS where it is configured, and the admin socket, where peers are known.
+//! The listeners: the page and the API over TCP (with TLS, where configured), and the local admin socket.
+//!
+//! Both stop taking connections when they are told to, let what is under way finish for a moment, and end.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::{ConnectInfo, Request, connect_info::Connected},
     middleware::{self, Next},
-    response::Response,
+    response::{IntoResponse, Response},
     serve::IncomingStream,
 };
 use axum_server::{Handle, tls_rustls::RustlsConfig};
-use nix::unistd::{Group, Uid, User as SystemUser, getuid};
+use hyper_util::rt::TokioTimer;
+use nix::unistd::{Gid, Group, Uid, User as Account, getgrouplist};
 use tokio::net::{TcpListener, UnixListener, unix::UCred};
 use tokio_util::sync::CancellationToken;
 
-use super::{Admin, Caller};
+use super::{Admin, Caller, Failure};
 use crate::{
     config::{Config, Tls},
     spec::User,
 };
 
-/// How long connections may take to end once the daemon stops.
-const GRACE: Duration = Duration::from_secs(2);
+/// How long a client may take over its request's head.
+const HEAD: Duration = Duration::from_secs(20);
+/// How long answers that are under way may take when the daemon stops.
+const LET_GO: Duration = Duration::from_secs(2);
 
-/// Serves TCP until cancelled.
+/// Serves TCP until `cancel`.
 pub async fn serve_tcp(listener: TcpListener, router: Router, tls: Option<Tls>, cancel: CancellationToken) {
-    let served = match tls {
-        None => plain(listener, router, cancel).await,
-        Some(tls) => encrypted(listener, router, tls, cancel).await,
-    };
-    if let Err(error) = served {
-        tracing::error!(%error, "the page cannot be served");
+    if let Err(error) = try_serve_tcp(listener, router, tls, cancel).await {
+        tracing::error!(%error, "the page and the API are not served");
     }
 }
 
-async fn plain(listener: TcpListener, router: Router, cancel: CancellationToken) -> std::io::Result<()> {
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let stopping = cancel.clone().cancelled_owned();
-    let serving = axum::serve(listener, service).with_graceful_shutdown(stopping).into_future();
-    bounded(serving, cancel).await
-}
-
-async fn encrypted(
+async fn try_serve_tcp(
     listener: TcpListener,
     router: Router,
-    tls: Tls,
+    tls: Option<Tls>,
     cancel: CancellationToken,
 ) -> std::io::Result<()> {
-    rustls::crypto::ring::default_provider().install_default().ok();
-    let config = RustlsConfig::from_pem_file(&tls.cert, &tls.key).await?;
     let handle = Handle::new();
     let stop = handle.clone();
+    let stopped = async move {
+        cancel.cancelled().await;
+        stop.graceful_shutdown(Some(LET_GO));
+        std::future::pending::<std::io::Result<()>>().await
+    };
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let server = axum_server::from_tcp_rustls(listener.into_std()?, config)?.handle(handle);
-    tokio::select! {
-        served = server.serve(service) => served,
-        () = async { cancel.cancelled().await; stop.graceful_shutdown(Some(GRACE)); std::future::pending().await } => Ok(()),
+    let listener = listener.into_std()?;
+    match tls {
+        None => {
+            let mut server = axum_server::from_tcp(listener)?.handle(handle);
+            server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
+            tokio::select! { done = server.serve(service) => done, done = stopped => done }
+        }
+        Some(tls) => {
+            let config = RustlsConfig::from_pem_file(&tls.cert, &tls.key).await?;
+            let mut server = axum_server::from_tcp_rustls(listener, config)?.handle(handle);
+            server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
+            tokio::select! { done = server.serve(service) => done, done = stopped => done }
+        }
     }
 }
 
-/// Serves the admin socket until cancelled.
+/// Serves the admin socket until `cancel`. Root, the daemon's own user and `admin_group` may use it.
 pub async fn serve_admin(
     listener: UnixListener,
     router: Router,
     config: Arc<Config>,
     cancel: CancellationToken,
 ) {
-    let router = router.layer(middleware::from_fn(move |peer, request, next| {
-        known(Arc::clone(&config), peer, request, next)
-    }));
+    let router = router.layer(middleware::from_fn(know_peer)).layer(Extension(config));
     let service = router.into_make_service_with_connect_info::<Peer>();
-    let stopping = cancel.clone().cancelled_owned();
-    let serving = axum::serve(listener, service).with_graceful_shutdown(stopping).into_future();
-    if let Err(error) = bounded(serving, cancel).await {
-        tracing::error!(%error, "the admin socket cannot be served");
-    }
-}
-
-/// Lets connections end by themselves for a while, then cuts them.
-async fn bounded(
-    serving: impl Future<Output = std::io::Result<()>>,
-    cancel: CancellationToken,
-) -> std::io::Result<()> {
+    let served = axum::serve(listener, service).with_graceful_shutdown(cancel.clone().cancelled_owned());
+    let let_go = async {
+        cancel.cancelled().await;
+        tokio::time::sleep(LET_GO).await;
+    };
     tokio::select! {
-        served = serving => served,
-        () = async { cancel.cancelled().await; tokio::time::sleep(GRACE).await } => Ok(()),
+        done = served => if let Err(error) = done {
+            tracing::error!(%error, "the admin socket is not served");
+        },
+        () = let_go => {}
     }
 }
 
-/// Who is at the other end of a unix socket.
-#[derive(Clone, Debug)]
-struct Peer(Option<Arc<UCred>>);
+/// What the kernel says about whoever is at the other end of the admin socket.
+#[derive(Clone, Copy, Debug)]
+struct Peer(Option<UCred>);
 
 impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Peer {
-        Peer(stream.io().peer_cred().ok().map(Arc::new))
+        Peer(stream.io().peer_cred().ok())
     }
 }
 
-/// Names the peer, or leaves it nobody.
-async fn known(
-    config: Arc<Config>,
+/// Makes the peer the request's caller.
+async fn know_peer(
     ConnectInfo(peer): ConnectInfo<Peer>,
+    Extension(config): Extension<Arc<Config>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let caller =
-        peer.0.and_then(|credentials| admin(&config, &credentials)).map_or(Caller::Nobody, Caller::Admin);
-    request.extensions_mut().insert(caller);
-    next.run(request).await
+    match peer.0.and_then(|peer| admit(&peer, config.admin_group.as_deref())) {
+        Some(admin) => {
+            request.extensions_mut().insert(Caller::Admin(admin));
+            next.run(request).await
+        }
+        None => Failure::Forbidden.into_response(),
+    }
 }
 
-/// Root, the daemon's own user, and members of the admin group may do everything.
-fn admin(config: &Config, peer: &UCred) -> Option<Admin> {
+/// Who a peer is, if it may be here.
+fn admit(peer: &UCred, group: Option<&str>) -> Option<Admin> {
     let uid = Uid::from_raw(peer.uid());
-    let user = SystemUser::from_uid(uid).ok().flatten();
-    let name = user.as_ref().map_or_else(|| format!("uid {uid}"), |u| u.name.clone());
-    let group = config.admin_group.as_deref().and_then(|g| Group::from_name(g).ok().flatten());
-    let member = group.is_some_and(|g| g.mem.contains(&name) || g.gid.as_raw() == peer.gid());
-    if !(uid.is_root() || uid == getuid() || member) {
-        return None;
+    let account = Account::from_uid(uid).ok().flatten();
+    let by_group = || {
+        let gid = Group::from_name(group?).ok().flatten()?.gid;
+        let member = Gid::from_raw(peer.gid()) == gid || account.as_ref().is_some_and(|a| belongs(a, gid));
+        member.then_some(())
+    };
+    if !uid.is_root() && uid != Uid::effective() {
+        by_group()?;
     }
-    let gecos = user.and_then(|u| u.gecos.to_str().ok().and_then(|g| g.split(',').next()).map(str::to_owned));
-    let shown = gecos.filter(|g| !g.is_empty()).unwrap_or_else(|| name.clone());
-    let user = User::new(&shown, &format!("{}@localhost", name.replace(' ', "-"))).ok();
+    let name = account.map_or_else(|| format!("uid {uid}"), |account| account.name);
+    let user = User::new(&name, &format!("{}@localhost", name.replace(' ', "-"))).ok();
     Some(Admin { who: name, user, local: true, seat: None })
+}
+
+fn belongs(account: &Account, gid: Gid) -> bool {
+    let name = std::ffi::CString::new(account.name.as_bytes());
+    name.is_ok_and(|name| getgrouplist(&name, account.gid).is_ok_and(|groups| groups.contains(&gid)))
 }

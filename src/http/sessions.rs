@@ -1,8 +1,7 @@
-//! Sessions: start, list, show, wait, end.
+//! Sessions: start, list, look, end, wait.
 
 use std::{convert::Infallible, time::Duration};
 
-use async_stream::stream;
 use axum::{
     Json,
     extract::State,
@@ -12,74 +11,105 @@ use axum::{
         sse::{Event, KeepAlive, Sse},
     },
 };
+use futures_util::Stream;
 use tokio::time::timeout;
 
 use super::{
     AppState, Caller, Failure,
     extract::{Asked, Body, Named},
-    problem::{OfSession, Starting},
+    problem::{Known, OfSession, Starting},
 };
 use crate::{
     api::{EndQuery, ListQuery, Session, SessionList, StartRequest, WaitQuery},
     lifecycle::Phase,
+    supervisor::Supervisor,
 };
 
-/// How long a wait lasts that names no time, and at most.
-const WAIT: (u64, u64) = (30, 300); // seconds
+/// How long `wait` holds a request that does not say, and at most.
+const WAIT: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(300));
 
-/// Start a session.
+/// Starts a session
 ///
 /// Answers as soon as the session is on record; its container is on the way.
-#[utoipa::path(post, path = "/api/v1/sessions", tag = "sessions", request_body = StartRequest,
-    responses((status = 201, description = "The session.", body = Session), Starting))]
+#[utoipa::path(
+    post, path = "/api/v1/sessions", tag = "sessions", request_body = StartRequest,
+    responses((status = 201, description = "The session.", body = Session), Starting)
+)]
 pub(super) async fn start(
     State(state): State<AppState>,
     caller: Caller,
-    Body(request): Body<StartRequest>,
+    body: Result<Body<StartRequest>, Failure>,
 ) -> Result<(StatusCode, Json<Session>), Failure> {
-    let user = caller.admin()?.user.clone();
-    let session = state.supervisor.start(request, user).await?;
-    Ok((StatusCode::CREATED, Json(session.view())))
+    let admin = caller.admin()?;
+    let handle = state.supervisor.start(body?.0, admin.user.clone()).await?;
+    Ok((StatusCode::CREATED, Json(handle.view())))
 }
 
-/// List sessions.
+/// Lists sessions
 ///
-/// With `Accept: text/event-stream` the list is sent again whenever it changes.
-#[utoipa::path(get, path = "/api/v1/sessions", tag = "sessions", params(ListQuery),
-    responses(
-        (status = 200, description = "The sessions, newest first.",
-            content((SessionList = "application/json"), (String = "text/event-stream"))),
-        super::problem::Known))]
+/// With `Accept: text/event-stream`, a list now and another whenever it changes, as server-sent events.
+#[utoipa::path(
+    get, path = "/api/v1/sessions", tag = "sessions", params(ListQuery),
+    responses((status = 200, description = "The sessions, newest first.", content(
+        (SessionList = "application/json"), (SessionList = "text/event-stream"))), Known)
+)]
 pub(super) async fn list(
     State(state): State<AppState>,
     caller: Caller,
-    Asked(query): Asked<ListQuery>,
+    query: Result<Asked<ListQuery>, Failure>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     caller.admin()?;
+    let all = query?.0.all;
     if !accepts(&headers, "text/event-stream") {
-        let sessions = state.supervisor.list(query.all).await?;
-        return Ok(Json(SessionList { sessions }).into_response());
+        return Ok(Json(SessionList { sessions: state.supervisor.list(all).await? }).into_response());
     }
-    let lists = stream! {
+    Ok(Sse::new(lists(state, all)).keep_alive(KeepAlive::default()).into_response())
+}
+
+fn lists(state: AppState, all: bool) -> impl Stream<Item = Result<Event, Infallible>> {
+    async_stream::stream! {
         let mut changes = state.supervisor.changes();
+        let mut last = None;
         loop {
             changes.mark_unchanged();
-            let Ok(sessions) = state.supervisor.list(query.all).await else { break };
-            let Ok(event) = Event::default().json_data(SessionList { sessions }) else { break };
-            yield Ok::<_, Infallible>(event);
+            match text(&state.supervisor, all).await {
+                Ok(now) if last.as_ref() != Some(&now) => {
+                    yield Ok(Event::default().data(&now));
+                    last = Some(now);
+                }
+                Ok(_) => {}
+                Err(failure) => {
+                    tracing::warn!(%failure, "a watched list broke off");
+                    break;
+                }
+            }
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { break },
                 () = state.stopping.cancelled() => break,
             }
         }
-    };
-    Ok(Sse::new(lists).keep_alive(KeepAlive::default()).into_response())
+    }
 }
 
-/// Show a session.
-#[utoipa::path(get, path = "/api/v1/sessions/{id}", tag = "sessions", params(("id" = String, Path, description = "Id, or a unique prefix of one.")),
-    responses((status = 200, description = "The session.", body = Session), OfSession))]
+async fn text(supervisor: &Supervisor, all: bool) -> Result<String, Failure> {
+    let list = SessionList { sessions: supervisor.list(all).await? };
+    Ok(serde_json::to_string(&list).unwrap_or_default())
+}
+
+/// Whether an `Accept` header names a media type.
+pub(super) fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
+    let all = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    all.flat_map(|line| line.split(','))
+        .any(|part| part.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(media_type))
+}
+
+/// Looks at a session
+#[utoipa::path(
+    get, path = "/api/v1/sessions/{id}", tag = "sessions",
+    params(("id" = String, Path, description = "Id, or a unique prefix of one.")),
+    responses((status = 200, description = "The session.", body = Session), OfSession)
+)]
 pub(super) async fn show(
     State(state): State<AppState>,
     caller: Caller,
@@ -89,43 +119,17 @@ pub(super) async fn show(
     Ok(Json(state.supervisor.session(id).await?))
 }
 
-/// Wait until a session has ended.
+/// Ends a session, or removes its record
 ///
-/// Answers with the session as it is then; its `phase` says whether it has.
-#[utoipa::path(get, path = "/api/v1/sessions/{id}/wait", tag = "sessions", params(("id" = String, Path, description = "Id, or a unique prefix of one."), WaitQuery),
-    responses((status = 200, description = "The session.", body = Session), OfSession))]
-pub(super) async fn wait(
-    State(state): State<AppState>,
-    caller: Caller,
-    Named(id): Named,
-    Asked(query): Asked<WaitQuery>,
-) -> Result<Json<Session>, Failure> {
-    caller.may_see(id)?;
-    let seconds = query.timeout_s.unwrap_or(WAIT.0);
-    if seconds > WAIT.1 {
-        let message = format!("give at most {} seconds, and ask again", WAIT.1);
-        return Err(Failure::Invalid { field: Some("timeout_s".to_owned()), message });
-    }
-    if let Some(session) = state.supervisor.live(id) {
-        let mut views = session.watch();
-        drop(session);
-        let ended = views.wait_for(|view| view.phase == Phase::Ended);
-        tokio::select! {
-            _ = timeout(Duration::from_secs(seconds), ended) => {}
-            () = state.stopping.cancelled() => {}
-        }
-    }
-    Ok(Json(state.supervisor.session(id).await?))
-}
-
-/// End a session, or remove the record of an ended one.
-///
-/// Ending returns at once; the session's `phase` tells when it has ended. Ending twice is ending once.
-#[utoipa::path(delete, path = "/api/v1/sessions/{id}", tag = "sessions", params(("id" = String, Path, description = "Id, or a unique prefix of one."), EndQuery),
+/// Without `purge`, asks the session to end and answers it as it is then; `wait` tells when it has. With
+/// `purge`, removes the record of a session that has ended.
+#[utoipa::path(
+    delete, path = "/api/v1/sessions/{id}", tag = "sessions",
+    params(("id" = String, Path, description = "Id, or a unique prefix of one."), EndQuery),
     responses(
-        (status = 202, description = "It is ending, or has ended.", body = Session),
-        (status = 204, description = "Its record is gone."),
-        OfSession))]
+        (status = 200, description = "The session, as it is now.", body = Session),
+        (status = 204, description = "Its record is removed."), OfSession)
+)]
 pub(super) async fn end(
     State(state): State<AppState>,
     caller: Caller,
@@ -137,12 +141,32 @@ pub(super) async fn end(
         state.supervisor.purge(id).await?;
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let session = state.supervisor.stop(id, query.note).await?;
-    Ok((StatusCode::ACCEPTED, Json(session)).into_response())
+    Ok(Json(state.supervisor.stop(id, query.note).await?).into_response())
 }
 
-/// Whether the caller asks for this media type by name.
-pub(super) fn accepts(headers: &HeaderMap, media: &str) -> bool {
-    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    accept.split(',').any(|one| one.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(media))
+/// Waits for a session's end
+///
+/// Answers when the session has ended, or as it is when the time is over.
+#[utoipa::path(
+    get, path = "/api/v1/sessions/{id}/wait", tag = "sessions",
+    params(("id" = String, Path, description = "Id, or a unique prefix of one."), WaitQuery),
+    responses((status = 200, description = "The session; see its phase.", body = Session), OfSession)
+)]
+pub(super) async fn wait(
+    State(state): State<AppState>,
+    caller: Caller,
+    Named(id): Named,
+    Asked(query): Asked<WaitQuery>,
+) -> Result<Json<Session>, Failure> {
+    caller.may_see(id)?;
+    let patience = query.timeout_s.map_or(WAIT.0, Duration::from_secs).min(WAIT.1);
+    if let Some(handle) = state.supervisor.live(id) {
+        let mut view = handle.watch();
+        let ended = async { view.wait_for(|session| session.phase == Phase::Ended).await.map(drop) };
+        tokio::select! {
+            _ = timeout(patience, ended) => {}
+            () = state.stopping.cancelled() => {}
+        }
+    }
+    Ok(Json(state.supervisor.session(id).await?))
 }

@@ -1,217 +1,291 @@
-//! A session's terminal over a WebSocket.
+//! A session's terminal as a WebSocket.
 //!
 //! ```text
-//!   Viewer ──sights──▶ outbound task ──▶ socket      at most 256 KiB unacknowledged
-//!   Hands  ◀──keys──── inbound loop ◀── socket       also while the outbound waits for an ack
+//!              ┌─ eyes ◀── Viewer::next       waits for room in the window, writes with a deadline
+//!   socket ────┤
+//!              └─ ears ──▶ acknowledgements, roles, sizes
+//!                     └──▶ typed (≤ 256 KiB) ──▶ fingers ──▶ Hands::input
 //! ```
 //!
-//! A client that stops reading stops its own outbound task and nothing else. It is cut off when a write
-//! takes too long, or when nothing at all has come from it (the answers to pings included) for too long.
+//! The three run side by side in one task, and the first to end ends the others. A client that does not
+//! read stalls its own eyes and nothing else: it holds no queue, and skips to a snapshot when it reads
+//! again. A program that does not read stalls the fingers, and the ears only once 256 KiB are typed ahead.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    pin::pin,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use axum::{
+    body::Bytes,
     extract::{
-        FromRequestParts, Request, State, WebSocketUpgrade,
-        ws::{CloseFrame, Message, WebSocket, close_code},
+        State,
+        ws::{
+            CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code,
+            rejection::WebSocketUpgradeRejection,
+        },
     },
     response::Response,
 };
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use futures_util::{
-    SinkExt, StreamExt,
+    FutureExt, SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
 };
 use tokio::{
-    sync::watch,
-    time::{interval, timeout},
+    sync::{Semaphore, mpsc},
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
-use tokio_util::sync::CancellationToken;
 
 use super::{
     AppState, Caller, Failure,
     extract::{Asked, Named},
     problem::OfSession,
+    window::{MESSAGE, Window},
 };
 use crate::{
     api::{FromTerminal, Role, TerminalQuery, ToTerminal},
     lifecycle::Denied,
-    session::{Hands, Sight, Viewer},
+    session::{Hands, SessionHandle, Sight, Viewer},
     supervisor::Refusal,
 };
 
-/// What may be on its way to a client before it acknowledges. More makes xterm.js stop answering.
-const WINDOW: u64 = 256 << 10; // bytes
-/// The longest message of a client.
+/// Largest message from a client.
 const INPUT_LIMIT: usize = 64 << 10; // bytes
-/// How long one write may take.
-const WRITE: Duration = Duration::from_secs(30);
-/// How often a client is asked whether it is there.
+/// Typed ahead of what the program reads; when it is full, the client is not read from.
+const TYPED_LIMIT: usize = 256 << 10; // bytes
+/// Messages typed ahead, however short.
+const TYPED_MESSAGES: usize = 4096;
+/// Between two pings. Proxies cut what is silent for a minute.
 const PING: Duration = Duration::from_secs(15);
-/// How long it may say nothing at all.
-const SILENCE: Duration = Duration::from_secs(60);
+/// A client that has not answered three pings is gone.
+const SILENCE: Duration = Duration::from_secs(50);
+/// How long one write may take before the client counts as stalled for good.
+const WRITE: Duration = Duration::from_secs(30);
 
-/// Join a session's terminal (WebSocket).
+type Sink = SplitSink<WebSocket, Message>;
+type Stream = SplitStream<WebSocket>;
+
+/// Joins a session's terminal
 ///
-/// Text messages are JSON: `FromTerminal` from the server, `ToTerminal` from the client. Binary messages are
-/// output from the server (sequence number, `u64` big-endian, then the bytes) and typed bytes from the client.
-#[utoipa::path(get, path = "/api/v1/sessions/{id}/terminal", tag = "terminal", params(("id" = String, Path, description = "Id, or a unique prefix of one."), TerminalQuery),
-    responses(
-        (status = 101, description = "The terminal."),
-        (status = 426, description = "The request asks for no upgrade to a WebSocket.", body = crate::api::Problem),
-        OfSession))]
+/// A WebSocket. Binary messages from the server are output: the frame's sequence number (`u64`, big-endian),
+/// then the bytes; text messages are JSON `FromTerminal`. Binary messages from the client are typed bytes, at
+/// most 64 KiB each; text messages are JSON `ToTerminal`. The server keeps at most 256 KiB unacknowledged:
+/// a client that never acknowledges is sent no more than that. It closes with 1000 when the session has ended,
+/// 1012 when the daemon stops (join again, with `after`), 1008 when a message makes no sense.
+#[utoipa::path(
+    get, path = "/api/v1/sessions/{id}/terminal", tag = "sessions",
+    params(("id" = String, Path, description = "Id, or a unique prefix of one."), TerminalQuery),
+    responses((status = 101, description = "The WebSocket begins."),
+        (status = 426, description = "The request asks for no WebSocket.", body = crate::api::Problem), OfSession)
+)]
 pub(super) async fn terminal(
     State(state): State<AppState>,
     caller: Caller,
     Named(id): Named,
     Asked(query): Asked<TerminalQuery>,
-    request: Request,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Failure> {
     caller.may_see(id)?;
-    let session = match state.supervisor.live(id) {
-        Some(session) => session,
-        None => {
-            state.supervisor.session(id).await?;
-            return Err(Refusal::Denied(Denied::Ended).into());
-        }
-    };
-    let (mut parts, _) = request.into_parts();
-    let upgrade =
-        WebSocketUpgrade::from_request_parts(&mut parts, &state).await.map_err(|_| Failure::NoUpgrade)?;
+    let upgrade = upgrade.map_err(|_| Failure::NoUpgrade)?;
+    let handle = state.supervisor.live(id).ok_or(Refusal::Denied(Denied::Ended))?;
+    let seated = caller.sits_at(id);
     let who = match &caller {
-        Caller::Admin(admin) => admin.who.clone(),
-        Caller::Seat(_) | Caller::Nobody => session.spec.user.to_string(),
+        Caller::Admin(admin) if !seated => admin.who.clone(),
+        _ => handle.spec.user.to_string(),
     };
-    let may_drive = matches!(caller, Caller::Admin(_)) || caller.sits_at(id);
-    let role = query.role.unwrap_or(if may_drive { Role::Driver } else { Role::Observer });
-    let viewer = session.join(who, role, may_drive, query.after).await.map_err(Refusal::from)?;
-    let (tracker, stopping) = (state.tracker.clone(), state.stopping.clone());
+    let role = query.role.unwrap_or(if seated { Role::Driver } else { Role::Observer });
+    // Joined before the upgrade, so that a refusal is an answer and not a broken socket.
+    let viewer = handle.join(who, role, true, query.after).await.map_err(Refusal::Denied)?;
+    let tracker = state.tracker.clone();
     let upgrade = upgrade.max_message_size(INPUT_LIMIT).max_frame_size(INPUT_LIMIT);
-    Ok(upgrade.on_upgrade(move |socket| tracker.track_future(serve(socket, viewer, stopping))))
+    Ok(upgrade.on_upgrade(move |socket| tracker.track_future(converse(state, handle, viewer, socket))))
 }
 
-async fn serve(socket: WebSocket, viewer: Viewer, stopping: CancellationToken) {
-    let (send, receive) = socket.split();
+/// Why a conversation is over.
+enum Over {
+    /// The session has ended; the client has been told.
+    Ended,
+    /// The daemon stops.
+    Stopping,
+    /// The client closed, broke off, or stalled.
+    Gone,
+    /// The client said what makes no sense.
+    Nonsense,
+}
+
+async fn converse(state: AppState, handle: SessionHandle, viewer: Viewer, socket: WebSocket) {
+    let (mut sink, stream) = socket.split();
+    let window = Window::default();
+    let heard = Heard::now();
     let hands = viewer.hands();
-    let acked = Arc::new(watch::Sender::new(0));
-    let mut client = Client { send, sent: 0, pending: Vec::new() };
-    let close = tokio::select! {
-        close = show(&mut client, viewer, acked.subscribe()) => close,
-        close = listen(receive, hands, &acked) => close,
-        () = stopping.cancelled() => Some((close_code::RESTART, "the daemon stops; join again")),
+    let room = Semaphore::new(TYPED_LIMIT);
+    let (typed, typing) = mpsc::channel(TYPED_MESSAGES);
+    let over = tokio::select! {
+        over = eyes(&mut sink, viewer, &window, &heard) => over,
+        over = ears(stream, &hands, &window, &heard, typed, &room) => over,
+        () = fingers(&hands, typing, &room) => Over::Gone,
+        () = state.stopping.cancelled() => Over::Stopping,
     };
-    if let Some((code, reason)) = close {
-        let frame = CloseFrame { code, reason: reason.into() };
-        timeout(WRITE, client.send.send(Message::Close(Some(frame)))).await.ok();
-    }
+    let (code, reason) = match over {
+        Over::Ended => (close_code::NORMAL, "the session has ended"),
+        Over::Stopping => (close_code::RESTART, "the daemon stops; join again"),
+        Over::Nonsense => (close_code::POLICY, "that message makes no sense"),
+        Over::Gone => (close_code::AWAY, "no answer"),
+    };
+    let close = Message::Close(Some(CloseFrame { code, reason: Utf8Bytes::from_static(reason) }));
+    timeout(Duration::from_secs(1), sink.send(close)).await.ok();
+    tracing::debug!(session = %handle.id, reason, "a terminal was left");
 }
 
-type Close = Option<(u16, &'static str)>;
-
-struct Client {
-    send: SplitSink<WebSocket, Message>,
-    /// Bytes sent and not acknowledged.
-    sent: u64,
-    /// What they are: the sequence number of each message, and its bytes.
-    pending: Vec<(u64, u64)>,
-}
-
-/// Shows what the viewer sees, as fast as the client acknowledges.
-async fn show(client: &mut Client, mut viewer: Viewer, mut acked: watch::Receiver<u64>) -> Close {
-    let mut pings = interval(PING);
+/// Shows the client what the viewer sees.
+async fn eyes(sink: &mut Sink, mut viewer: Viewer, window: &Window, heard: &Heard) -> Over {
+    let mut ping = interval(PING);
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut waiting = None;
     loop {
-        client.forget(*acked.borrow_and_update());
-        tokio::select! {
-            biased;
-            changed = acked.changed() => changed.ok()?,
-            _ = pings.tick() => client.write(Message::Ping(Bytes::new())).await?,
-            sight = viewer.next(), if client.sent < WINDOW => match sight {
-                Some(sight) => {
-                    let last = matches!(sight, Sight::Exit { .. });
-                    client.show(sight).await?;
-                    if last {
-                        return Some((close_code::NORMAL, "the session has ended"));
+        let sight = match waiting.take() {
+            Some(sight) => Some(sight),
+            None => tokio::select! {
+                sight = async { window.room().await; viewer.next().await } => sight,
+                _ = ping.tick() => {
+                    if heard.since() > SILENCE || write(sink, Message::Ping(Bytes::new())).await.is_err() {
+                        return Over::Gone;
                     }
+                    continue;
                 }
-                None => return Some((close_code::RESTART, "the daemon stops; join again")),
             },
-        }
-    }
-}
-
-impl Client {
-    async fn show(&mut self, sight: Sight) -> Option<()> {
-        match sight {
-            Sight::Snapshot { seq, cols, rows, bytes } => {
-                self.tell(&FromTerminal::Snapshot { seq, cols, rows }).await?;
-                self.output(seq, &bytes).await
-            }
-            Sight::Output { seq, bytes } => self.output(seq, &bytes).await,
-            Sight::Resize { seq, cols, rows } => self.tell(&FromTerminal::Resize { seq, cols, rows }).await,
-            Sight::Role(role) => self.tell(&FromTerminal::Role { role }).await,
-            Sight::Notice(text) => self.tell(&FromTerminal::Notice { text }).await,
-            Sight::Exit { code, reason } => self.tell(&FromTerminal::Exit { code, reason }).await,
-        }
-    }
-
-    async fn output(&mut self, seq: u64, bytes: &[u8]) -> Option<()> {
-        let mut message = BytesMut::with_capacity(8 + bytes.len());
-        message.put_u64(seq);
-        message.put_slice(bytes);
-        self.sent += bytes.len() as u64;
-        self.pending.push((seq, bytes.len() as u64));
-        self.write(Message::Binary(message.freeze())).await
-    }
-
-    async fn tell(&mut self, message: &FromTerminal) -> Option<()> {
-        let text = serde_json::to_string(message).ok()?;
-        self.write(Message::Text(text.into())).await
-    }
-
-    async fn write(&mut self, message: Message) -> Option<()> {
-        timeout(WRITE, self.send.send(message)).await.ok()?.ok()
-    }
-
-    fn forget(&mut self, through: u64) {
-        let known = self.pending.partition_point(|(seq, _)| *seq <= through);
-        self.sent -= self.pending.drain(..known).map(|(_, bytes)| bytes).sum::<u64>();
-    }
-}
-
-/// Does what the client says until it goes.
-async fn listen(mut receive: SplitStream<WebSocket>, hands: Hands, acked: &watch::Sender<u64>) -> Close {
-    loop {
-        let message = match timeout(SILENCE, receive.next()).await {
-            Err(_) => return Some((close_code::POLICY, "nothing was heard for a minute")),
-            Ok(None | Some(Err(_))) => return None,
-            Ok(Some(Ok(message))) => message,
         };
+        let Some(sight) = sight else { return Over::Stopping };
+        let ended = matches!(sight, Sight::Exit { .. });
+        for message in render(sight, &mut viewer, &mut waiting, window) {
+            if write(sink, message).await.is_err() {
+                return Over::Gone;
+            }
+        }
+        if ended {
+            return Over::Ended;
+        }
+    }
+}
+
+/// The messages for a sight. Output that is there already joins the message; what else comes is `waiting`.
+fn render(sight: Sight, viewer: &mut Viewer, waiting: &mut Option<Sight>, window: &Window) -> Vec<Message> {
+    match sight {
+        Sight::Output { seq, bytes } => {
+            let (mut last, mut all) = (seq, output(seq, &bytes));
+            while all.len() < MESSAGE / 2 {
+                match viewer.next().now_or_never() {
+                    Some(Some(Sight::Output { seq, bytes })) if all.len() + bytes.len() <= MESSAGE => {
+                        last = seq;
+                        all.put_slice(&bytes);
+                    }
+                    Some(other) => {
+                        *waiting = other;
+                        break;
+                    }
+                    None => break,
+                }
+            }
+            all[..8].copy_from_slice(&last.to_be_bytes());
+            window.sent(last, all.len());
+            vec![Message::Binary(all.freeze())]
+        }
+        Sight::Snapshot { seq, cols, rows, bytes } => {
+            let bytes = output(seq, &bytes).freeze();
+            window.sent(seq, bytes.len());
+            vec![text(&FromTerminal::Snapshot { seq, cols, rows }), Message::Binary(bytes)]
+        }
+        Sight::Resize { seq, cols, rows } => vec![text(&FromTerminal::Resize { seq, cols, rows })],
+        Sight::Role(role) => vec![text(&FromTerminal::Role { role })],
+        Sight::Notice(notice) => vec![text(&FromTerminal::Notice { text: notice })],
+        Sight::Exit { code, reason } => vec![text(&FromTerminal::Exit { code, reason })],
+    }
+}
+
+fn output(seq: u64, bytes: &[u8]) -> BytesMut {
+    let mut message = BytesMut::with_capacity(8 + bytes.len());
+    message.put_u64(seq);
+    message.put_slice(bytes);
+    message
+}
+
+fn text(message: &FromTerminal) -> Message {
+    Message::Text(serde_json::to_string(message).unwrap_or_default().into())
+}
+
+async fn write(sink: &mut Sink, message: Message) -> Result<(), ()> {
+    match timeout(WRITE, sink.send(message)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(()),
+    }
+}
+
+/// Takes what the client says. Typed bytes wait for the program elsewhere; nothing else ever waits for it.
+async fn ears(
+    mut stream: Stream,
+    hands: &Hands,
+    window: &Window,
+    heard: &Heard,
+    typed: mpsc::Sender<Bytes>,
+    room: &Semaphore,
+) -> Over {
+    while let Some(Ok(message)) = stream.next().await {
+        heard.again();
         match message {
             Message::Binary(bytes) => {
-                hands.input(bytes).await;
+                let Ok(permit) = room.acquire_many(weight(&bytes)).await else { return Over::Gone };
+                permit.forget();
+                if typed.send(bytes).await.is_err() {
+                    return Over::Gone;
+                }
             }
             Message::Text(text) => match serde_json::from_str(&text) {
-                Ok(ToTerminal::Resize { cols, rows }) => {
-                    if !(1..=1000).contains(&cols) || !(1..=1000).contains(&rows) {
-                        return Some((close_code::POLICY, "a size is 1 to 1000 columns and rows"));
-                    }
-                    hands.resize(cols, rows).await;
-                }
+                Ok(ToTerminal::Ack { seq }) => window.acknowledge(seq),
+                Ok(ToTerminal::Resize { cols, rows }) => hands.resize(cols, rows).await,
                 Ok(ToTerminal::Role { role }) => hands.want(role).await,
-                Ok(ToTerminal::Ack { seq }) => {
-                    acked.send_if_modified(|most| {
-                        seq > *most && {
-                            *most = seq;
-                            true
-                        }
-                    });
-                }
-                Err(_) => {
-                    return Some((close_code::POLICY, "a text message is none that the terminal knows"));
-                }
+                Err(_) => return Over::Nonsense,
             },
-            Message::Close(_) => return None,
             Message::Ping(_) | Message::Pong(_) => {}
+            Message::Close(_) => return Over::Gone,
         }
+    }
+    Over::Gone
+}
+
+/// Types what the client typed, at the program's speed.
+async fn fingers(hands: &Hands, mut typing: mpsc::Receiver<Bytes>, room: &Semaphore) {
+    while let Some(bytes) = typing.recv().await {
+        let weight = weight(&bytes);
+        hands.input(bytes).await;
+        room.add_permits(weight as usize);
+    }
+    // The ears have ended, and with them the conversation.
+    pin!(std::future::pending::<()>()).await;
+}
+
+fn weight(bytes: &Bytes) -> u32 {
+    u32::try_from(bytes.len()).unwrap_or(u32::MAX).min(TYPED_LIMIT as u32)
+}
+
+/// When the client last said anything.
+struct Heard {
+    start: Instant,
+    at_ms: AtomicU64,
+}
+
+impl Heard {
+    fn now() -> Heard {
+        Heard { start: Instant::now(), at_ms: AtomicU64::new(0) }
+    }
+
+    fn again(&self) {
+        self.at_ms.store(self.start.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    fn since(&self) -> Duration {
+        let at = Duration::from_millis(self.at_ms.load(Ordering::Relaxed));
+        self.start.elapsed().saturating_sub(at)
     }
 }

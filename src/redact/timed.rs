@@ -117,7 +117,7 @@ mod tests {
             }
             given.extend(stream.finish());
             let whole: Vec<u8> = given.iter().flat_map(|(_, bytes)| bytes.clone()).collect();
-            prop_assert_eq!(String::from_utf8_lossy(&whole), String::from_utf8_lossy(&redactor.redact(text.as_bytes())));
+            prop_assert_eq!(whole, redactor.redact(text.as_bytes()).into_owned());
             prop_assert!(given.is_sorted_by_key(|(time, _)| *time));
             prop_assert_eq!(given.last().map(|(time, _)| *time), Some(time), "nothing is put off to a later moment");
         }

@@ -96,8 +96,7 @@ impl Supervisor {
 
     fn check_disk(&self) -> Check {
         let dir = &self.inner.config.state_dir;
-        let free =
-            statvfs(dir).map_or(0, |s| u64::from(s.blocks_available()).saturating_mul(s.fragment_size()));
+        let free = statvfs(dir).map_or(0, |s| s.blocks_available().saturating_mul(s.fragment_size()));
         let found = format!("{} free below {}", bytesize::ByteSize::b(free).display().iec(), dir.display());
         let remedy = "free some space, or move state_dir to a larger disk";
         if free < LEAST_FREE {

@@ -46,7 +46,7 @@ impl Supervisor {
         let write = SyncIoBridge::new(write);
         let writing = tokio::task::spawn_blocking(move || {
             let source = Source { session, spec, journal, through, scratch, key: &key, redactor };
-            write_bundle(&source, io::BufWriter::with_capacity(PIECE, write)).map(drop)
+            write_bundle(source, io::BufWriter::with_capacity(PIECE, write)).map(drop)
         });
         self.inner.tracker.spawn(pass_on(read, writing, send, id));
         Ok(ReceiverStream::new(pieces).boxed())

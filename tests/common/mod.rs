@@ -27,7 +27,7 @@ use tokio_tungstenite::tungstenite::Message;
 pub mod bundle;
 
 /// How long anything may take before a test gives up on it. Generous: it bounds a hang, it measures nothing.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What runs the sessions of a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +116,9 @@ impl Daemon {
                 }
             }
         });
-        let first = lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no word from the daemon:\n{}", self.log()));
+        let first = lines
+            .recv_timeout(PATIENCE)
+            .unwrap_or_else(|_| panic!("no word from the daemon:\n{}", self.log()));
         self.url = first.rsplit(' ').next().unwrap_or_default().to_owned();
         if self.token.is_empty() {
             let second = lines.recv_timeout(PATIENCE).expect("a first start prints the token");
@@ -126,8 +128,10 @@ impl Daemon {
     }
 
     async fn ready(&self) {
-        eventually("the daemon is ready", || async { self.client.get::<serde_json::Value>("/api/v1/info").await.is_ok() })
-            .await;
+        eventually("the daemon is ready", || async {
+            self.client.get::<serde_json::Value>("/api/v1/info").await.is_ok()
+        })
+        .await;
     }
 
     /// What it has logged.
@@ -208,7 +212,16 @@ impl Daemon {
     /// Joins its terminal.
     pub async fn join(&self, session: &Session, role: Role, after: Option<u64>) -> Screen {
         let terminal = self.client.terminal(&session.id.to_string(), role, after).await.expect("a terminal");
-        Screen { terminal, bytes: Vec::new(), after: 0, snapshots: 0, exit: None, role: None, snapshot_next: false }
+        Screen {
+            terminal,
+            model: sandboxctl::screen::Screen::new(session.cols, session.rows),
+            bytes: Vec::new(),
+            after: 0,
+            snapshots: 0,
+            exit: None,
+            role: None,
+            snapshot_next: false,
+        }
     }
 }
 
@@ -231,8 +244,11 @@ impl Drop for Daemon {
             return;
         }
         assert!(drained.is_ok_and(|d| d.status.success()), "sessions can be drained\n{}", self.log());
-        let left: Vec<PathBuf> =
-            std::fs::read_dir(self.dir.path().join("s/run")).expect("a folder").flatten().map(|e| e.path()).collect();
+        let left: Vec<PathBuf> = std::fs::read_dir(self.dir.path().join("s/run"))
+            .expect("a folder")
+            .flatten()
+            .map(|e| e.path())
+            .collect();
         assert_eq!(left, Vec::<PathBuf>::new(), "no session's sockets are left\n{}", self.log());
         if self.rung == Rung::Docker {
             let label = format!("label=dev.sandboxctl.instance={}", self.instance);
@@ -260,6 +276,7 @@ impl Drop for Daemon {
 /// Somebody's terminal, joined.
 pub struct Screen {
     terminal: Terminal,
+    model: sandboxctl::screen::Screen,
     /// Every byte shown since the last snapshot, snapshot included.
     pub bytes: Vec<u8>,
     /// The last sequence number.
@@ -298,12 +315,17 @@ impl Screen {
             }
         };
         let in_time = tokio::time::timeout(PATIENCE, follow).await;
-        assert!(in_time.is_ok(), "{what}: not in time; shown: {}", self.text());
+        assert!(in_time.is_ok(), "{what}: not in time; shown:\n{}", self.lines());
     }
 
-    /// Follows until the text is shown.
+    /// What somebody would read on the screen.
+    pub fn lines(&self) -> String {
+        self.model.lines().join("\n")
+    }
+
+    /// Follows until the text is shown, whatever the program did to draw it; or, for control bytes, was sent.
     pub async fn until_shows(&mut self, text: &str) {
-        self.until(&format!("shows {text:?}"), |s| s.text().contains(text)).await;
+        self.until(&format!("shows {text:?}"), |s| s.lines().contains(text) || s.text().contains(text)).await;
     }
 
     /// Takes one message; false at the end.
@@ -316,6 +338,7 @@ impl Screen {
                 }
                 self.after = u64::from_be_bytes(*seq);
                 self.bytes.extend_from_slice(output);
+                self.model.advance(output);
                 let ack = ToTerminal::Ack { seq: self.after };
                 let text = serde_json::to_string(&ack).expect("JSON");
                 self.terminal.send(Message::Text(text.into())).await.ok();
@@ -323,12 +346,16 @@ impl Screen {
             }
             Some(Ok(Message::Text(text))) => {
                 match serde_json::from_str(&text).expect("a message of the protocol") {
-                    FromTerminal::Snapshot { seq, .. } => {
+                    FromTerminal::Snapshot { seq, cols, rows } => {
+                        self.model = sandboxctl::screen::Screen::new(cols, rows);
                         self.after = seq;
                         self.snapshots += 1;
                         self.snapshot_next = true;
                     }
-                    FromTerminal::Resize { seq, .. } => self.after = seq,
+                    FromTerminal::Resize { seq, cols, rows } => {
+                        self.model.resize(cols, rows);
+                        self.after = seq;
+                    }
                     FromTerminal::Role { role } => self.role = Some(role),
                     FromTerminal::Notice { .. } => {}
                     exit @ FromTerminal::Exit { .. } => self.exit = Some(exit),
@@ -360,9 +387,9 @@ pub fn refusal<T: std::fmt::Debug>(answer: Result<T, ClientError>) -> (String, O
 
 /// The static guest, built by scripts/test.
 fn guest() -> PathBuf {
-    let guest = std::env::var_os("SANDBOXCTL_GUEST").map(PathBuf::from).unwrap_or_else(|| {
-        Path::new(env!("CARGO_BIN_EXE_sandboxctl")).with_file_name("sandbox-guest")
-    });
+    let guest = std::env::var_os("SANDBOXCTL_GUEST")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| Path::new(env!("CARGO_BIN_EXE_sandboxctl")).with_file_name("sandbox-guest"));
     assert!(guest.is_file(), "{} is not there: run the tests with ./scripts/test", guest.display());
     guest
 }

@@ -96,6 +96,7 @@ fn become_program() -> Result<std::convert::Infallible, String> {
     let spec: Spec =
         serde_json::from_reader(io::stdin().lock()).map_err(|e| format!("exec got no order: {e}"))?;
     let user = User { uid: spec.uid, gid: spec.gid };
+    close_others_on_exec();
     unistd::setsid().map_err(|e| format!("no new session can be made: {e}"))?;
     umask(Mode::from_bits_truncate(0o022));
     reset_signals();
@@ -134,6 +135,20 @@ fn reset_signals() {
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).unwrap_or_default();
+}
+
+/// Leaves the program no descriptor but its terminal's, whatever init itself was started with.
+#[expect(unsafe_code, reason = "there is no safe call for descriptors that nobody owns")]
+fn close_others_on_exec() {
+    // SAFETY: both calls take integers, and closing on exec changes nothing for this process.
+    unsafe {
+        if libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) != 0 {
+            // A kernel before 5.11.
+            for fd in 3..1024 {
+                libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC);
+            }
+        }
+    }
 }
 
 fn drop_to(user: User) -> io::Result<()> {

@@ -37,6 +37,9 @@ pub enum FilesError {
     /// Not an absolute path without `..`.
     #[error("{0}: an injected path has to be absolute and plain")]
     NotPlain(String),
+    /// A mount point behind a link.
+    #[error("{0}: there is a link on the way to this mount point, so it is not given to the user")]
+    Link(String),
     /// A file of root's where the user could replace it.
     #[error("{path}: a file of root's cannot stand here, since {folder} is not root's alone")]
     NotRoots {
@@ -66,6 +69,10 @@ fn own(dir: &Path, user: User) -> Result<(), FilesError> {
     make_dirs(dir, Owner::User, user)?;
     let meta = fs::symlink_metadata(dir).map_err(io_error(dir, "cannot be looked at"))?;
     if user.differs() && meta.uid() != user.uid {
+        // Root gives away what stands here and nothing that a link leads to.
+        if fs::canonicalize(dir).is_ok_and(|real| real != dir) {
+            return Err(FilesError::Link(dir.display().to_string()));
+        }
         lchown(dir, Some(user.uid), Some(user.gid)).map_err(io_error(dir, "cannot be given to the user"))?;
     }
     Ok(())
@@ -152,6 +159,9 @@ fn make_dirs(path: &Path, owner: Owner, user: User) -> Result<(), FilesError> {
         let failed = io_error(dir, "cannot be made");
         let make = || DirBuilder::new().mode(0o755).create(dir);
         if owner == Owner::Root {
+            if user.differs() {
+                roots_alone(dir, dir.parent().unwrap_or(dir))?;
+            }
             make().map_err(failed)?;
             continue;
         }
@@ -159,7 +169,7 @@ fn make_dirs(path: &Path, owner: Owner, user: User) -> Result<(), FilesError> {
             Err(error) if user.differs() && error.kind() == io::ErrorKind::PermissionDenied => {
                 // The first folder below one of root's: root makes it and gives it away. Only where nobody
                 // else can have had a hand in the way there.
-                roots_alone(dir, dir.parent().unwrap_or(Path::new("/")))?;
+                roots_alone(dir, dir.parent().unwrap_or(dir))?;
                 make().and_then(|()| chown(dir, Some(user.uid), Some(user.gid))).map_err(failed)?;
             }
             // A folder that root may not look into, and the user may, is not missing.

@@ -4,7 +4,8 @@
 mod daemon;
 
 use std::{
-    os::unix::fs::PermissionsExt,
+    io::{Read, Write},
+    os::unix::{fs::PermissionsExt, net::UnixListener},
     time::{Duration, SystemTime},
 };
 
@@ -19,7 +20,7 @@ fn a_program_runs_and_its_code_is_the_last_record() {
     let guest = Guest::start();
     let mut link = guest.run("echo hello; exit 7");
     let mut record = Record::default();
-    assert_eq!(record.finish(&mut link), GuestEvent::ProgramExited { code: 7, signal: None });
+    assert_eq!(exit(record.finish(&mut link)), (7, None));
     assert!(matches!(event(&record.frames[0]), Some(GuestEvent::ProgramStarted { .. })));
     assert_eq!(record.text(), "hello\r\n");
     assert!(guest.wait().success());
@@ -52,7 +53,7 @@ fn what_is_typed_arrives_and_signals_reach_the_foreground() {
     link.order(&Order::Signal { signal: 10 });
     record.until(&mut link, Kind::Output, "caught");
     link.order(&Order::Stop { grace_ms: 60_000 });
-    assert_eq!(record.finish(&mut link), GuestEvent::ProgramExited { code: 129, signal: Some(1) });
+    assert_eq!(exit(record.finish(&mut link)), (129, Some(1)));
 }
 
 #[test]
@@ -113,8 +114,9 @@ fn a_full_spool_makes_the_program_wait_and_drops_nothing() {
     while guest.spooled() < LIMIT {
         record.take(link.frame().expect("a record"));
     }
-    // The last record may reach over the limit, and no other follows it.
+    // The last record may reach over the limit, and no other follows it before this.
     assert!(guest.spooled() <= LIMIT + (128 << 10), "{}", guest.spooled());
+    link.ack(record.last());
     record.finish(&mut link);
     let expected: String = (1..=500_000).map(|n| format!("{n}\r\n")).collect();
     assert_eq!(record.text(), expected);
@@ -161,7 +163,18 @@ fn stop_kills_after_the_grace_what_will_not_end() {
     let mut record = Record::default();
     record.until(&mut link, Kind::Output, "ready");
     link.order(&Order::Stop { grace_ms: 200 });
-    assert_eq!(record.finish(&mut link), GuestEvent::ProgramExited { code: 137, signal: Some(9) });
+    assert_eq!(exit(record.finish(&mut link)), (137, Some(9)));
+    assert!(guest.wait().success());
+}
+
+#[test]
+fn sigterm_as_from_docker_stop_is_a_stop() {
+    let guest = Guest::start();
+    let mut link = guest.run("echo ready; sleep 1000");
+    let mut record = Record::default();
+    record.until(&mut link, Kind::Output, "ready");
+    guest.terminate();
+    assert!(matches!(record.finish(&mut link), GuestEvent::ProgramExited { signal: Some(_), .. }));
     assert!(guest.wait().success());
 }
 
@@ -186,7 +199,7 @@ fn orphans_are_buried_and_do_not_outlive_the_program() {
     );
     let mut record = Record::default();
     record.until(&mut link, Kind::Output, "buried");
-    assert_eq!(record.finish(&mut link), GuestEvent::ProgramExited { code: 0, signal: None });
+    assert_eq!(exit(record.finish(&mut link)), (0, None));
     assert!(guest.wait().success());
 }
 
@@ -264,17 +277,61 @@ fn transcripts_are_recorded_to_the_last_unfinished_line() {
 }
 
 #[test]
-fn docker_stop_is_obeyed() {
-    if is_root() {
-        return; // The guest's own id is not known outside its process namespace.
+fn hooks_ask_through_the_door_and_taps_report_every_message() {
+    if !is_root() {
+        return; // The doors' ports may be taken outside a network namespace.
     }
+    // The user has to reach the binary, wherever it was built.
+    let bin = tempfile::tempdir().expect("a folder");
+    std::fs::set_permissions(bin.path(), std::fs::Permissions::from_mode(0o755)).expect("chmod");
+    let binary = bin.path().join("guest");
+    std::fs::copy(env!("CARGO_BIN_EXE_sandbox-guest"), &binary).expect("copied");
+
     let guest = Guest::start();
-    let mut link = guest.run("echo ready; sleep 1000");
+    let gateway = UnixListener::bind(guest.dir().join("gateway.sock")).expect("gateway.sock");
+    let daemon = std::thread::spawn(move || {
+        let body = r#"{"decision":"deny","reason":"not today"}"#;
+        for _ in 0..2 {
+            let (mut to, _) = gateway.accept().expect("a question");
+            let mut question = [0; 4096];
+            let read = to.read(&mut question).expect("read");
+            assert!(question[..read].starts_with(b"POST /hooks "));
+            write!(to, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).expect("answered");
+        }
+        // From here on nobody answers, so that what the tap reports is kept.
+    });
+    let script = r#"
+        echo '{}' | $0 hook; echo "decided $?"
+        echo '{}' | $0 hook --observe; echo "observed $?"
+        printf '{"id":1}\nplain\n' | $0 tap --name files -- /bin/sh -c 'cat; exit 3'; echo "tapped $?""#;
+    let mut link = guest.run_with(start(&["/bin/sh", "-c", script, &binary.to_string_lossy()]));
     let mut record = Record::default();
-    record.until(&mut link, Kind::Output, "ready");
-    let pid = nix::unistd::Pid::from_raw(guest.id() as i32);
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("it is ours");
-    assert!(matches!(record.finish(&mut link), GuestEvent::ProgramExited { signal: Some(_), .. }));
+    record.finish(&mut link);
+    daemon.join().expect("it was asked twice");
+    let text = record.text().replace('\r', "");
+    assert_eq!(text, "not today\ndecided 2\nobserved 0\n{\"id\":1}\nplain\ntapped 3\n");
+
+    let requests = record.frames.iter().filter(|f| f.head.kind == Kind::Request);
+    let mut messages: Vec<String> = Vec::new();
+    for frame in requests {
+        let (request, body): (SpooledRequest, _) = wire::split_head(&frame.payload).expect("a request");
+        assert_eq!(request.path, "/mcp");
+        messages.extend(String::from_utf8_lossy(body).lines().map(str::to_owned));
+    }
+    messages.sort();
+    let expected = ["to_client", "to_server"].map(|direction| {
+        let said = |message| format!(r#"{{"server":"files","direction":"{direction}","message":{message}}}"#);
+        [said(r#""plain""#), said(r#"{"id":1}"#)]
+    });
+    assert_eq!(messages, expected.concat());
+}
+
+/// Exit code and signal. Whether memory ran out is another's doing here: the counts are the machine's.
+fn exit(last: GuestEvent) -> (i32, Option<i32>) {
+    match last {
+        GuestEvent::ProgramExited { code, signal, .. } => (code, signal),
+        other => panic!("the program did not exit: {other:?}"),
+    }
 }
 
 /// Small numbers that differ from run to run.

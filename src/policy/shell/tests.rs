@@ -173,7 +173,8 @@ fn a_denied_command_is_found_wherever_it_stands() {
 
 #[test]
 fn what_cannot_be_known_is_denied() {
-    let cases: &[(&str, fn(&Found) -> bool)] = &[
+    type Check = fn(&Found) -> bool;
+    let cases: &[(&str, Check)] = &[
         ("$CMD x", |f| *f == Found::Name),
         ("\"$CMD\" x", |f| *f == Found::Name),
         ("X=curl; $X y", |f| *f == Found::Name),

@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 use std::thread;
 
-const NEVER: AtomicBool = AtomicBool::new(false);
+static NEVER: AtomicBool = AtomicBool::new(false);
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -216,6 +216,6 @@ fn a_full_disk_tears_no_frame_and_is_survived() {
         thread::yield_now();
     }
     producer.join().expect("joined");
-    drop((spool, check));
+    drop((spool, check, file));
     nix::mount::umount(dir.path()).expect("unmounted");
 }

@@ -11,7 +11,11 @@ use std::{
     time::Duration,
 };
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use sandbox_guest::{
     frame::{self, Frame, Head, Kind},
     wire::{GuestEvent, Hello, Listen, Order, Start},
@@ -49,8 +53,12 @@ impl Guest {
         self.dir.path()
     }
 
-    pub fn id(&self) -> u32 {
-        self.child.id()
+    /// SIGTERM to the guest itself, which is the child of `unshare` where there is one.
+    pub fn terminate(&self) {
+        let id = self.child.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).expect("/proc");
+        let guest = if is_root() { children.trim().parse().expect("one child") } else { id as i32 };
+        kill(Pid::from_raw(guest), Signal::SIGTERM).expect("it is ours");
     }
 
     /// Waits until the guest dials; its greeting comes first.
