@@ -40,7 +40,7 @@ step() {
     if wait "$pid"; then say "✓ $words ($((SECONDS - began)) s)"; return; fi
   else
     say "… $words"
-    if "$@" > "$log" 2>&1 < /dev/null; then say "✓ $words ($((SECONDS - began)) s)"; return; fi
+    if ("$@") > "$log" 2>&1 < /dev/null; then say "✓ $words ($((SECONDS - began)) s)"; return; fi
   fi
   tail -n 30 "$log" >&2
   die "✗ $words failed; all of its output is in $log"

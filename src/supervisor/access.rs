@@ -8,7 +8,7 @@ use crate::{
     clock,
     id::SessionId,
     keys::{hash_secret, same_hash, secret},
-    spec::{Credential, Profile, User},
+    spec::{Profile, User},
 };
 
 /// How long a browser stays logged in.
@@ -155,16 +155,11 @@ fn recorded(profile: &Profile) -> Vec<String> {
     if profile.telemetry.tool_content {
         said.push("What tools read and write is recorded.".to_owned());
     }
-    if profile.record_input {
-        said.push("What you type is recorded, passwords included.".to_owned());
-    }
     said.push(
-        match profile.credential {
-            Credential::User => {
-                "Your own account or API key pays for the model. A key you give here is handed to your session and not stored."
-            }
-            Credential::Gateway => "The operator's account pays for the model, within a budget.",
-            Credential::Demo => "A scripted demo model answers; nothing leaves this machine.",
+        if profile.record_input {
+            "What you type is recorded, passwords included."
+        } else {
+            "What you type is not recorded beyond what the terminal shows."
         }
         .to_owned(),
     );
