@@ -82,6 +82,8 @@ impl Log {
                     };
                     true
                 }
+                // All that was ever written has come again, and now something new: no chance did that.
+                None if at == self.memory.len() => false,
                 None => {
                     self.write_all(rows);
                     false

@@ -28,7 +28,7 @@ fn what_is_redrawn_in_place_is_read_once() {
     let mut pieces = vec!["$ work\r\n".to_owned()];
     for i in 0..100 {
         // Like an inline interface: a finished line above, and three lines that are drawn anew each time.
-        pieces.push(format!("done {i}\r\n╭───╮\r\n│ {i} │\r\n╰───╯\x1b[3A\r\x1b[J"));
+        pieces.push(format!("done {i}\r\n╭───╮\r\n│ {i} │\r\n╰───╯\x1b[2A\r\x1b[J"));
     }
     let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
     let out = read(30, 8, &pieces);

@@ -93,9 +93,23 @@ impl Walk {
         }
     }
 
+    /// The parser takes `( ( x ) )` for arithmetic, which a shell runs as two subshells: what stands in it
+    /// counts as commands too, where it can be read as such.
+    fn perhaps_subshells(&mut self, text: &str) {
+        let mut inner = Walk { options: self.options.clone(), found: Vec::new() };
+        if inner.program(text).is_ok() {
+            let named = |simple: &Simple| simple.argv.first().is_some_and(|name| !name.contains(UNKNOWN));
+            self.found.extend(inner.found.into_iter().filter(named));
+        }
+    }
+
     fn compound(&mut self, compound: &CompoundCommand) -> Walked {
         match compound {
-            CompoundCommand::Arithmetic(command) => self.text(&command.expr.value),
+            CompoundCommand::Arithmetic(command) => {
+                self.text(&command.expr.value)?;
+                self.perhaps_subshells(&command.expr.value);
+                Ok(())
+            }
             CompoundCommand::ArithmeticForClause(command) => {
                 for expr in [&command.initializer, &command.condition, &command.updater].into_iter().flatten()
                 {
