@@ -1,6 +1,8 @@
 // The same page against a real daemon: SANDBOXCTL_E2E_URL and SANDBOXCTL_E2E_TOKEN say which.
 // SANDBOXCTL_E2E_PROFILE names a profile whose program is a plain shell (`sh` by default).
 
+import { execSync } from "node:child_process";
+
 import { expect, test } from "@playwright/test";
 
 import { join, live, rows, type } from "./fake";
@@ -50,4 +52,30 @@ test.describe("a real daemon", () => {
     }
     await other.close();
   });
+});
+
+// SANDBOXCTL_E2E_RESTART is a shell line that kills the daemon (`kill -9`) and starts it again on its state.
+test("the daemon is killed under the open page, and the same screen comes back", async ({ page }) => {
+  const restart = process.env["SANDBOXCTL_E2E_RESTART"];
+  test.skip(!url || !token || !restart, "nothing says how to restart the daemon");
+  test.setTimeout(120_000);
+  const login = await page.request.post(`${url}/api/v1/invites`, {
+    headers: { authorization: `Bearer ${token}` },
+    data: { profile },
+  });
+  const invite = (await login.json()) as { url: string };
+  await join(page, url ?? "", new URL(invite.url).pathname.split("/")[2] ?? "");
+  await live(page);
+  await type(page, "n=0; while [ $n -lt 40 ]; do n=$((n+1)); echo line-$n-; sleep 0.2; done");
+  await expect(rows(page)).toContainText("line-3-");
+  execSync(restart ?? "", { stdio: "ignore" });
+  await live(page);
+  await expect(rows(page)).toContainText("line-40-");
+  const shown = await rows(page).innerText();
+  const numbers = [...shown.matchAll(/line-(\d+)-/g)].map((match) => Number(match[1]));
+  // Every line once and in order: nothing was lost while the daemon was away, and nothing came twice.
+  expect(numbers).toEqual(Array.from({ length: numbers.length }, (_, n) => 40 - numbers.length + 1 + n));
+  expect(numbers.length).toBeGreaterThan(20);
+  await type(page, "echo still-'here'; exit");
+  await expect(page.getByRole("alertdialog")).toContainText("The session has ended");
 });
