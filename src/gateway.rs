@@ -40,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     id::SessionId,
     journal::JournalError,
+    metrics::Metrics,
     policy::{Policy, PolicyError},
     recorder::Recorder,
     spec::Spec,
@@ -64,6 +65,8 @@ pub struct Context {
     pub policy: Arc<Policy>,
     /// Where its egress proxy leads.
     pub egress: Arc<egress::AllowList>,
+    /// Counts what is done.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Context {
@@ -73,10 +76,11 @@ impl Context {
         spec: Arc<Spec>,
         recorder: Recorder,
         upstream: Arc<model::Upstream>,
+        metrics: Arc<Metrics>,
     ) -> Result<Context, ContextError> {
         let policy = Arc::new(Policy::new(&spec.profile.policy)?);
         let egress = Arc::new(egress::AllowList::new(&spec.profile.egress)?);
-        Ok(Context { id, spec, recorder, upstream, policy, egress })
+        Ok(Context { id, spec, recorder, upstream, policy, egress, metrics })
     }
 }
 

@@ -28,7 +28,7 @@
 //!
 //! # Where to start
 //!
-//! - Where a keystroke goes: [`session::Viewer::input`] → the session's link → the guest's PTY. What the
+//! - Where a keystroke goes: [`session::Hands::input`] → the session's link → the guest's PTY. What the
 //!   program answers comes back as a record: journal, then screen, then feed (`session/record.rs`).
 //! - Who may say no: [`supervisor`] (admission), [`lifecycle::decide`] (phases), [`policy`] (tools),
 //!   [`gateway`] (network, model, budget), `http/auth.rs` (callers).

@@ -391,6 +391,9 @@ impl Supervisor {
             // Not on shutdown: the sessions live on, and whoever asks until the end still sees them.
             if !supervisor.inner.cancel.is_cancelled() {
                 supervisor.live_lock().remove(&id);
+                if let Some(reason) = &handle.view().reason {
+                    supervisor.inner.metrics.ended(reason);
+                }
             }
             supervisor.changed();
         });

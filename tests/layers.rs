@@ -99,7 +99,7 @@ fn uses(text: &str, modules: &BTreeMap<String, usize>) -> Vec<String> {
 #[test]
 fn modules_use_only_what_stands_above_them() {
     /// What the ladder lets pass, each with its reason.
-    const EXCEPTIONS: [(&str, &str); 4] = [
+    const EXCEPTIONS: [(&str, &str); 7] = [
         // A lifecycle event is a word that speaks of phases and reasons.
         ("event", "lifecycle"),
         // The same of a session's view.
@@ -107,6 +107,12 @@ fn modules_use_only_what_stands_above_them() {
         // Rules fold the journal's entries, which are plain data; they read no file.
         ("summary", "journal"),
         ("timeline", "journal"),
+        // Turning a number into a timestamp looks at no clock.
+        ("timeline", "clock"),
+        // Checking a signature reads no file.
+        ("bundle", "keys"),
+        // `serve` is a verb among others.
+        ("cli", "daemon"),
     ];
     let groups = groups();
     assert!(groups.len() > 30, "lib.rs names the modules");

@@ -27,7 +27,10 @@ use bollard::{
     },
 };
 use futures_util::StreamExt;
-use tokio::{sync::mpsc, time::sleep};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep},
+};
 
 use super::{
     Died, Engine, EngineError, FOLDER, Found, GUEST, HOME, Health, LABEL_INSTANCE, LABEL_SESSION, SETTINGS,
@@ -37,6 +40,10 @@ use crate::id::{InstanceId, SessionId};
 
 /// How long one call of the engine may take.
 const TIMEOUT: u64 = 120; // seconds
+/// How long to wait for a removal that somebody else began.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two looks at it.
+const LOOK: Duration = Duration::from_millis(100);
 /// Between two tries to follow the engine's events.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -67,6 +74,18 @@ impl DockerEngine {
             }
         };
         Ok(DockerEngine { docker, socket: at, guest: guest.display().to_string(), instance })
+    }
+
+    async fn wait_until_gone(&self, session: SessionId) -> Result<(), EngineError> {
+        let patience = Instant::now() + PATIENCE;
+        while self.state(session).await? != State::Gone {
+            if Instant::now() > patience {
+                let error = "its removal takes too long".to_owned();
+                return Err(EngineError::Failed { doing: "removing the container", error });
+            }
+            sleep(LOOK).await;
+        }
+        Ok(())
     }
 
     fn failed(&self, doing: &'static str) -> impl Fn(Error) -> EngineError {
@@ -153,8 +172,9 @@ impl Engine for DockerEngine {
     async fn remove(&self, session: SessionId) -> Result<(), EngineError> {
         let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
         match self.docker.remove_container(&container(session), Some(options)).await {
-            // 404: there is none. 409: its removal is already under way.
-            Err(error) if matches!(status(&error), Some(404 | 409)) => Ok(()),
+            Err(error) if status(&error) == Some(404) => Ok(()),
+            // Somebody else is removing it: it holds its volumes until it is gone.
+            Err(error) if status(&error) == Some(409) => self.wait_until_gone(session).await,
             other => other.map_err(self.failed("removing the container")),
         }
     }
@@ -180,9 +200,16 @@ impl Engine for DockerEngine {
 
     async fn remove_volume(&self, volume: &str) -> Result<(), EngineError> {
         for name in volumes(volume) {
-            match self.docker.remove_volume(&name, None::<RemoveVolumeOptions>).await {
-                Err(error) if status(&error) == Some(404) => {}
-                other => other.map_err(self.failed("removing the session's volume"))?,
+            let patience = Instant::now() + PATIENCE;
+            loop {
+                match self.docker.remove_volume(&name, None::<RemoveVolumeOptions>).await {
+                    Err(error) if status(&error) == Some(404) => break,
+                    // In use: by a container whose removal is not over.
+                    Err(error) if status(&error) == Some(409) && Instant::now() < patience => {
+                        sleep(LOOK).await
+                    }
+                    other => break other.map_err(self.failed("removing the session's volume"))?,
+                }
             }
         }
         Ok(())

@@ -190,6 +190,7 @@ async fn record(
     received_bytes: u64,
 ) {
     let event = Egress { host: host.clone(), port: *port, allowed, reason, sent_bytes, received_bytes };
+    ctx.metrics.egress(allowed);
     let kept = match ctx.recorder.event(Kind::Egress, &event) {
         Ok(seq) => ctx.recorder.commit(seq).await,
         Err(error) => Err(error),

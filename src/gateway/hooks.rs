@@ -122,6 +122,7 @@ fn can_deny(event: &str) -> bool {
 }
 
 async fn record(ctx: &Context, hook: &Hook) -> Result<(), JournalError> {
+    ctx.metrics.hook(hook.decision != "deny");
     let seq = ctx.recorder.event(Kind::Hook, hook)?;
     ctx.recorder.commit(seq).await
 }

@@ -75,6 +75,11 @@ impl Signal {
         }
     }
 
+    /// The name in metrics.
+    fn name(self) -> &'static str {
+        self.kind().name()
+    }
+
     fn kind(self) -> Kind {
         match self {
             Signal::Traces => Kind::Traces,
@@ -182,6 +187,17 @@ pub async fn ingest(ctx: &Context, request: &SpooledRequest, body: Bytes) -> Res
 
 /// Stamps a request and keeps it; returns once it is on disk.
 async fn accept(ctx: &Context, labels: Labels<'_>, origin: u64, body: Bytes) -> Result<Encoding, Refusal> {
+    let accepted = try_accept(ctx, labels, origin, body).await;
+    ctx.metrics.otlp(labels.signal.name(), accepted.is_ok());
+    accepted
+}
+
+async fn try_accept(
+    ctx: &Context,
+    labels: Labels<'_>,
+    origin: u64,
+    body: Bytes,
+) -> Result<Encoding, Refusal> {
     let (encoding, payload) = stamped(ctx, labels, body).await?;
     let journal = ctx.recorder.journal();
     let seq = append(ctx, labels.signal, origin, payload)?.unwrap_or_else(|| *journal.head().borrow());
@@ -256,6 +272,3 @@ fn inflate(body: &[u8]) -> Result<Vec<u8>, Refusal> {
         .map_err(Refusal::Gzip)?;
     if inflated.len() > INFLATED_LIMIT { Err(Refusal::TooLong) } else { Ok(inflated) }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,6 +1,6 @@
 //! Somebody at a terminal: one snapshot, then the tail from exactly there.
 //!
-//! A viewer costs the session nothing but the snapshots it asks for: it reads the [`Feed`] at its own
+//! A viewer costs the session nothing but the snapshots it asks for: it reads the feed at its own
 //! speed, and when what it needs has left the ring it takes a fresh snapshot instead. It holds no queue.
 
 use std::{

@@ -172,7 +172,8 @@ impl Supervisor {
 
     fn context(&self, id: SessionId, spec: &Arc<Spec>, recorder: &Recorder) -> Result<Arc<Context>, Refusal> {
         let upstream = Arc::clone(&self.inner.upstream);
-        let context = Context::new(id, Arc::clone(spec), recorder.clone(), upstream);
+        let metrics = Arc::clone(&self.inner.metrics);
+        let context = Context::new(id, Arc::clone(spec), recorder.clone(), upstream, metrics);
         Ok(Arc::new(context.map_err(|e| super::admit::invalid("profile", e.to_string()))?))
     }
 

@@ -275,6 +275,3 @@ fn base64(text: &str) -> Option<Vec<u8>> {
         .or_else(|_| GeneralPurpose::new(&URL_SAFE, EITHER).decode(text))
         .ok()
 }
-
-#[cfg(test)]
-mod tests;

@@ -211,6 +211,3 @@ fn is_user(key: &[u8]) -> bool {
             })
     })
 }
-
-#[cfg(test)]
-mod tests;
