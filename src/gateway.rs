@@ -117,7 +117,7 @@ impl Doors {
     }
 }
 
-/// The router of one session. What it opens to the network stays open until the connections end; [`serve`]
+/// The router of one session. What it opens to the network stays open until the connections end; [`serve()`]
 /// ends them with the session.
 pub fn router(ctx: Arc<Context>) -> Router {
     assemble(ctx, Arc::new(Doors::new(CancellationToken::new())))

@@ -233,7 +233,7 @@ pub struct Events {
 pub struct Export {
     /// Id, or a unique prefix of one
     pub session: String,
-    /// Where to [default: sandbox-session-<id>.tar.gz here; - is standard output]
+    /// Where to [default: sandbox-session-ID.tar.gz here; - is standard output]
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }
