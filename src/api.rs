@@ -162,6 +162,25 @@ pub struct EventQuery {
     pub kind: Option<String>,
 }
 
+/// Query of `GET /api/v1/sessions/{id}/wait`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub struct WaitQuery {
+    /// Seconds after which the session is told as it is then, ended or not; 30 where absent.
+    #[param(maximum = 300)]
+    pub timeout_s: Option<u64>,
+}
+
+/// Who the daemon takes the caller for: answer of `GET /api/v1/whoami`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Whoami {
+    /// Whether the caller may do everything.
+    pub admin: bool,
+    /// Who, as records will say it; absent for a caller that nothing is known of.
+    pub name: Option<String>,
+}
+
 /// A line of a session's timeline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Event {

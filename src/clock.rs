@@ -16,3 +16,8 @@ pub fn timestamp(micros: u64) -> jiff::Timestamp {
         .and_then(|m| jiff::Timestamp::from_microsecond(m).ok())
         .unwrap_or(jiff::Timestamp::MAX)
 }
+
+/// A timestamp in the journal's unit; 0 for one before 1970.
+pub fn micros(timestamp: jiff::Timestamp) -> u64 {
+    u64::try_from(timestamp.as_microsecond()).unwrap_or(0)
+}

@@ -64,6 +64,10 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Config {
         let demo = Profile { credential: Credential::Demo, ..Profile::default() };
+        // What signing in and the model need, and nothing else: see docs/configuration.md.
+        let egress =
+            ["api.anthropic.com", "claude.ai", "claude.com", "platform.claude.com", "console.anthropic.com"];
+        let default = Profile { egress: egress.map(str::to_owned).to_vec(), ..Profile::default() };
         Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
             public_url: None,
@@ -81,7 +85,7 @@ impl Default for Config {
             model: Model::default(),
             forward: None,
             mcp_servers: BTreeMap::new(),
-            profiles: BTreeMap::from([("default".to_owned(), Profile::default()), ("demo".to_owned(), demo)]),
+            profiles: BTreeMap::from([("default".to_owned(), default), ("demo".to_owned(), demo)]),
         }
     }
 }
@@ -141,6 +145,7 @@ impl Default for Model {
             key_file: None,
             prices: BTreeMap::from([
                 ("claude-opus".to_owned(), price(5.0, 25.0)),
+                ("claude-opus-5-5".to_owned(), price(4.0, 20.0)),
                 ("claude-sonnet".to_owned(), price(3.0, 15.0)),
                 ("claude-haiku".to_owned(), price(1.0, 5.0)),
             ]),

@@ -34,6 +34,9 @@ pub enum Lifecycle {
         code: i32,
         /// That signal.
         signal: Option<i32>,
+        /// Whether the container's memory has run out at least once.
+        #[serde(default)]
+        oom: bool,
     },
     /// The user's directories come near their limit, or pass it.
     DiskUsage {
@@ -70,6 +73,15 @@ pub enum Lifecycle {
     Repaired {
         /// Bytes cut.
         cut_bytes: u64,
+    },
+    /// A request that the guest had answered for the daemon turned out to be unreadable, and is not kept.
+    RequestRefused {
+        /// Where it was sent.
+        path: String,
+        /// Its length.
+        bytes: u64,
+        /// What is wrong with it.
+        error: String,
     },
 }
 

@@ -1,18 +1,48 @@
-//! A session's append-only log (contract; the implementation is on its way).
-use crate::id::SessionId;
+//! A session's journal: an append-only, checksummed, hash-chained log of frames, and the only truth there is.
+//!
+//! ```text
+//!   journal/00000000000000000001.log   frames 1 … n-1     ≤ 64 MiB each; a segment begins with a frame of
+//!   journal/000000000000000….n.log     frames n …         kind Segment, which carries the hash so far
+//! ```
+//!
+//! [`Journal`] writes. `append` returns when the frame is written (it survives the daemon), `commit` when it
+//! is on disk (it survives the machine); commits of many callers share one `fdatasync`. [`Reader`] reads, on
+//! its own file handles, from any frame on, and goes on where it ended when there is more.
+//!
+//! The chain: `h₀` is 32 zero bytes, `hₙ = BLAKE3(hₙ₋₁ ‖ frame n)`. When the session ends the last hash is
+//! signed: whoever has the daemon's public key can tell that nothing was added, changed or cut.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
 use bytes::Bytes;
 pub use sandbox_guest::frame::Kind;
-use std::path::{Path, PathBuf};
-use tokio::sync::watch;
+use serde::{Deserialize, Serialize};
+
+use crate::id::SessionId;
+
+mod commit;
+mod index;
+mod reader;
+mod seal;
+mod segment;
+mod writer;
+
+pub use index::{Index, Keyframe};
+pub use reader::Reader;
+pub use seal::{Seal, Verified, verify};
+pub use writer::Journal;
 
 /// A frame, read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Number in this journal, from 1, without gaps.
     pub seq: u64,
-    /// µs since the epoch.
+    /// When it happened, in µs since the Unix epoch.
     pub time: u64,
-    /// The guest's number, or 0.
+    /// The guest's number for it, or 0.
     pub origin: u64,
     /// What the payload is.
     pub kind: Kind,
@@ -23,14 +53,36 @@ pub struct Entry {
 /// A frame to be written.
 #[derive(Clone, Copy, Debug)]
 pub struct Draft<'a> {
-    /// µs since the epoch.
+    /// When it happened, in µs since the Unix epoch.
     pub time: u64,
-    /// The guest's number, or 0.
+    /// The guest's number for it, or 0.
     pub origin: u64,
     /// What the payload is.
     pub kind: Kind,
     /// The payload.
     pub payload: &'a [u8],
+}
+
+/// Where a frame begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// First frame of the segment, which names its file.
+    pub segment: u64,
+    /// Byte in that file.
+    pub offset: u64,
+}
+
+/// What opening found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// The last frame.
+    pub last_seq: u64,
+    /// The last record of the guest's stream: what to acknowledge.
+    pub last_record: u64,
+    /// Bytes of a torn tail that were cut off, and kept in a file beside.
+    pub cut_bytes: u64,
+    /// Whether it is sealed.
+    pub sealed: bool,
 }
 
 /// Why a journal cannot be written or read.
@@ -43,13 +95,13 @@ pub enum JournalError {
         path: PathBuf,
     },
     /// A frame in the middle is damaged.
-    #[error("journal {path}: damaged at byte {at}: {problem}")]
+    #[error("journal {path}: damaged at byte {at}: {problem}; the frames before it are good")]
     Damaged {
         /// The segment.
         path: PathBuf,
-        /// Where.
+        /// Where the frame begins.
         at: u64,
-        /// How.
+        /// What is wrong with it.
         problem: String,
     },
     /// It is sealed.
@@ -58,91 +110,62 @@ pub enum JournalError {
         /// The folder.
         path: PathBuf,
     },
+    /// An earlier write or sync failed in a way that leaves unknown what is on disk.
+    #[error("journal {path}: an earlier sync failed ({error}); restart the daemon once the disk is well")]
+    Broken {
+        /// The segment.
+        path: PathBuf,
+        /// What the system said.
+        error: String,
+    },
     /// Something else.
     #[error("journal {path}: {error}")]
     Io {
         /// What was touched.
         path: PathBuf,
         /// What the system said.
-        error: std::io::Error,
+        error: io::Error,
     },
 }
 
-/// What opening found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Recovered {
-    /// Last frame.
-    pub last_seq: u64,
-    /// Highest origin among records of the guest's stream: what to acknowledge.
-    pub last_record: u64,
-    /// Bytes of torn tail that were cut.
-    pub cut_bytes: u64,
-    /// Whether it is sealed.
-    pub sealed: bool,
-}
-
-/// The writer.
-#[derive(Clone)]
-pub struct Journal {}
-
-#[expect(
-    missing_docs,
-    unused_variables,
-    clippy::unimplemented,
-    reason = "the contract, until the module lands"
-)]
-impl Journal {
-    pub fn create(dir: &Path, id: SessionId) -> Result<Journal, JournalError> {
-        unimplemented!()
-    }
-    pub fn open(dir: &Path, id: SessionId) -> Result<(Journal, Recovered), JournalError> {
-        unimplemented!()
-    }
-    /// Writes a frame (page cache); returns its seq.
-    pub fn append(&self, draft: Draft<'_>) -> Result<u64, JournalError> {
-        unimplemented!()
-    }
-    /// Waits until the frame is on disk; commits are grouped.
-    pub async fn commit(&self, through: u64) -> Result<(), JournalError> {
-        unimplemented!()
-    }
-    /// Last appended seq, as it grows.
-    pub fn head(&self) -> watch::Receiver<u64> {
-        unimplemented!()
-    }
-    /// Whether a request (origin of an OTLP or MCP frame) has been journalled.
-    pub fn has_request(&self, request: u64) -> bool {
-        unimplemented!()
-    }
-    pub fn bytes(&self) -> u64 {
-        unimplemented!()
-    }
-    pub fn dir(&self) -> &Path {
-        unimplemented!()
-    }
-    pub fn read(&self, from: u64) -> Reader {
-        unimplemented!()
+impl JournalError {
+    fn io(path: &Path, error: io::Error) -> JournalError {
+        let path = path.to_owned();
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => JournalError::Full { path },
+            _ => JournalError::Io { path, error },
+        }
     }
 }
 
-/// Reads frames in order; ends at the last good frame. Call `next` again after the head has moved.
-pub struct Reader {}
-
-#[expect(
-    missing_docs,
-    unused_variables,
-    clippy::unimplemented,
-    reason = "the contract, until the module lands"
-)]
-impl Reader {
-    pub fn open(dir: &Path, from: u64) -> Reader {
-        unimplemented!()
-    }
+/// The payload of a segment's first frame.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct SegmentHead {
+    version: u32,
+    session: SessionId,
+    /// Hash over all frames before this one, hexadecimal.
+    chain: String,
 }
 
-impl Iterator for Reader {
-    type Item = Result<Entry, JournalError>;
-    fn next(&mut self) -> Option<Self::Item> {
-        None
+/// Version of the journal's format.
+const VERSION: u32 = 1;
+
+/// First frames of a folder's segments, in order.
+fn segments(dir: &Path) -> Result<Vec<u64>, JournalError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(|e| JournalError::io(dir, e))? {
+        let name = entry.map_err(|e| JournalError::io(dir, e))?.file_name();
+        if let Some(first) = name.to_str().and_then(|n| n.strip_suffix(".log")).and_then(|n| n.parse().ok()) {
+            found.push(first);
+        }
     }
+    found.sort_unstable();
+    Ok(found)
 }
+
+fn segment_path(dir: &Path, first: u64) -> PathBuf {
+    dir.join(format!("{first:020}.log"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -138,12 +138,20 @@ pub enum Tick {
     End(Reason),
 }
 
-/// Looks at the clock for a running session.
-pub fn tick(times: &Times, now: u64) -> Tick {
+/// Looks at the clock for a running session. `over_since` is when its budget was spent, if it is: it may
+/// still be used for as long as a warning lasts, to save what it holds, and the model refuses it meanwhile.
+pub fn tick(times: &Times, over_since: Option<u64>, now: u64) -> Tick {
     let micros = |d: Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
     let ttl = times.started.saturating_add(micros(times.ttl));
     let idle = times.active.max(times.started).saturating_add(micros(times.idle));
-    let (at, reason) = if ttl <= idle { (ttl, Reason::Ttl) } else { (idle, Reason::Idle) };
+    let budget = over_since.map_or(u64::MAX, |since| since.saturating_add(micros(times.warn)));
+    let (at, reason) = if budget <= ttl.min(idle) {
+        (budget, Reason::Budget)
+    } else if ttl <= idle {
+        (ttl, Reason::Ttl)
+    } else {
+        (idle, Reason::Idle)
+    };
     let warn_at = at.saturating_sub(micros(times.warn));
     if now >= at {
         Tick::End(reason)
@@ -213,16 +221,26 @@ mod tests {
 
     #[test]
     fn silence_warns_and_then_ends() {
-        assert_eq!(tick(&times(), 200 * SECOND), Tick::Quiet { until: 340 * SECOND });
-        assert_eq!(tick(&times(), 340 * SECOND), Tick::Warn { reason: Reason::Idle, at: 400 * SECOND });
-        assert_eq!(tick(&times(), 400 * SECOND), Tick::End(Reason::Idle));
+        assert_eq!(tick(&times(), None, 200 * SECOND), Tick::Quiet { until: 340 * SECOND });
+        assert_eq!(tick(&times(), None, 340 * SECOND), Tick::Warn { reason: Reason::Idle, at: 400 * SECOND });
+        assert_eq!(tick(&times(), None, 400 * SECOND), Tick::End(Reason::Idle));
     }
 
     #[test]
     fn activity_puts_off_idle_but_never_the_ttl() {
         let busy = Times { active: 1090 * SECOND, ..times() };
-        assert_eq!(tick(&busy, 1050 * SECOND), Tick::Warn { reason: Reason::Ttl, at: 1100 * SECOND });
-        assert_eq!(tick(&busy, 1100 * SECOND), Tick::End(Reason::Ttl));
+        assert_eq!(tick(&busy, None, 1050 * SECOND), Tick::Warn { reason: Reason::Ttl, at: 1100 * SECOND });
+        assert_eq!(tick(&busy, None, 1100 * SECOND), Tick::End(Reason::Ttl));
+    }
+
+    #[test]
+    fn a_spent_budget_ends_after_the_warning() {
+        let spent = Some(150 * SECOND);
+        assert_eq!(
+            tick(&times(), spent, 150 * SECOND),
+            Tick::Warn { reason: Reason::Budget, at: 210 * SECOND }
+        );
+        assert_eq!(tick(&times(), spent, 210 * SECOND), Tick::End(Reason::Budget));
     }
 
     #[test]

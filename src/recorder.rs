@@ -26,30 +26,53 @@ pub struct Recorder {
 }
 
 struct Shared {
-    summary: Mutex<Summary>,
+    summary: Mutex<(u64, Summary)>,
     active: AtomicU64,
 }
 
 impl Recorder {
-    /// A recorder over a journal whose frames so far add up to `summary`.
-    pub fn new(journal: Journal, summary: Summary, active: u64) -> Recorder {
-        Recorder {
-            journal,
-            shared: Arc::new(Shared { summary: Mutex::new(summary), active: AtomicU64::new(active) }),
-        }
+    /// A recorder over a journal whose frames up to `seq` add up to `summary`.
+    pub fn new(journal: Journal, seq: u64, summary: Summary, active: u64) -> Recorder {
+        let shared = Shared { summary: Mutex::new((seq, summary)), active: AtomicU64::new(active) };
+        Recorder { journal, shared: Arc::new(shared) }
     }
 
     /// Appends a frame that happened at `time` (µs since the epoch) under the guest's number `origin` (0 for
     /// one of the daemon's own); returns its sequence number.
     pub fn append(&self, time: u64, origin: u64, kind: Kind, payload: Bytes) -> Result<u64, JournalError> {
-        let mut summary = self.summary_lock();
-        let seq = self.journal.append(Draft { time, origin, kind, payload: &payload })?;
-        summary.apply(&Entry { seq, time, origin, kind, payload });
+        self.append_locked(self.summary_lock(), Entry { seq: 0, time, origin, kind, payload })
+    }
+
+    /// Appends a frame that came as the guest's request `origin`, unless it is there already (`None`): two
+    /// connections may bring the same request at once. An `origin` of 0 is no number and always appends.
+    pub fn append_once(
+        &self,
+        time: u64,
+        origin: u64,
+        kind: Kind,
+        payload: Bytes,
+    ) -> Result<Option<u64>, JournalError> {
+        let summary = self.summary_lock();
+        if origin != 0 && self.journal.has_request(origin) {
+            return Ok(None);
+        }
+        self.append_locked(summary, Entry { seq: 0, time, origin, kind, payload }).map(Some)
+    }
+
+    fn append_locked(
+        &self,
+        mut summary: MutexGuard<'_, (u64, Summary)>,
+        mut entry: Entry,
+    ) -> Result<u64, JournalError> {
+        let Entry { time, origin, kind, .. } = entry;
+        entry.seq = self.journal.append(Draft { time, origin, kind, payload: &entry.payload })?;
+        summary.1.apply(&entry);
+        summary.0 = entry.seq;
         drop(summary);
         if is_activity(kind) {
             self.shared.active.fetch_max(time, Ordering::Relaxed);
         }
-        Ok(seq)
+        Ok(entry.seq)
     }
 
     /// Appends an event of the daemon's own, now, as JSON.
@@ -68,14 +91,14 @@ impl Recorder {
         &self.journal
     }
 
-    /// The summary as of now.
-    pub fn summary(&self) -> Summary {
+    /// The summary, and the last frame that it counts.
+    pub fn summary(&self) -> (u64, Summary) {
         self.summary_lock().clone()
     }
 
     /// Looks at the summary without copying it.
     pub fn with_summary<T>(&self, look: impl FnOnce(&Summary) -> T) -> T {
-        look(&self.summary_lock())
+        look(&self.summary_lock().1)
     }
 
     /// Last output, input or telemetry, in µs since the epoch.
@@ -88,7 +111,7 @@ impl Recorder {
         self.shared.active.fetch_max(clock::now(), Ordering::Relaxed);
     }
 
-    fn summary_lock(&self) -> MutexGuard<'_, Summary> {
+    fn summary_lock(&self) -> MutexGuard<'_, (u64, Summary)> {
         self.shared.summary.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

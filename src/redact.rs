@@ -19,6 +19,9 @@
 //! Tokens that begin with `sandbox` are the placeholders that sessions get instead of a key: no secrets.
 
 mod plain;
+mod timed;
+
+pub use timed::TimedStream;
 
 use std::borrow::Cow;
 

@@ -1,8 +1,86 @@
-//! One session's task (contract; the implementation is on its way).
-use crate::{api, api::Role, id::SessionId, recorder::Recorder, spec::Spec};
-use bytes::Bytes;
+//! One session: the task that owns it, and the handles that ask it.
+//!
+//! ```text
+//!                      ┌──────────── session task ────────────┐
+//!   Link ──reports───▶ │ journal, then screen, then feed      │
+//!   handles ─commands▶ │ phase, clock, end                    │──▶ view, notice, exit (watch)
+//!   engine ──died────▶ └──────────────────────────────────────┘
+//!      committer: journal on disk ──▶ acknowledge to the guest
+//!      gateway:   gateway.sock, appends to the same journal
+//! ```
+//!
+//! The task is the only one that touches the screen and the phase. It is the parent of the link, the
+//! committer and the gateway, and joins all three. Whatever comes from the guest is in the journal before
+//! anybody sees it, and acknowledged only when it is on disk.
+//!
+//! Everything in `Shared` can be read by anyone at any time; nothing in it is held across an await.
+
 use std::sync::Arc;
-use tokio::sync::watch;
+
+use bytes::Bytes;
+use sandbox_guest::wire::Order;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    api::{self, Role},
+    feed::Feed,
+    id::SessionId,
+    lifecycle::{self, Denied, Reason, Request},
+    recorder::Recorder,
+    spec::Spec,
+};
+
+mod finish;
+mod link;
+mod record;
+mod task;
+mod viewer;
+
+pub use task::{Launch, Origin};
+pub use viewer::{Hands, Sight, Viewer};
+
+/// What may be asked of the session's task.
+enum Command {
+    /// The screen as it is.
+    Snapshot(oneshot::Sender<Snapshot>),
+    /// End.
+    Stop(Reason),
+}
+
+/// The screen at one point of the stream.
+struct Snapshot {
+    seq: u64,
+    cols: u16,
+    rows: u16,
+    bytes: Bytes,
+}
+
+/// What a session's task shares with its handles and viewers.
+struct Shared {
+    id: SessionId,
+    spec: Arc<Spec>,
+    recorder: Recorder,
+    feed: Feed,
+    viewers: viewer::Viewers,
+    /// Id of the viewer who drives; 0 is nobody.
+    driver: watch::Sender<u64>,
+    /// What users should know.
+    notice: watch::Sender<Option<String>>,
+    /// Set once, when the session has ended.
+    exit: watch::Sender<Option<(Option<i32>, Reason)>>,
+    view: watch::Sender<api::Session>,
+    /// Asks the task; when it is full, the asker waits.
+    commands: mpsc::Sender<Command>,
+    /// To the guest; when it is full, the asker waits.
+    orders: mpsc::Sender<Order>,
+    /// Typed bytes to the guest; when it is full, whoever types waits.
+    input: mpsc::Sender<Bytes>,
+    /// The engine says that the container died.
+    died: Notify,
+    /// The task has stopped, with the session or with the daemon.
+    gone: CancellationToken,
+}
 
 /// Asks a live session. Clones are cheap.
 #[derive(Clone)]
@@ -13,101 +91,54 @@ pub struct SessionHandle {
     pub spec: Arc<Spec>,
     /// Its record.
     pub recorder: Recorder,
+    shared: Arc<Shared>,
 }
 
-/// Somebody at a terminal. Dropping it leaves.
-pub struct Viewer {}
-
-/// What a viewer is sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sight {
-    /// Clear everything, take this size, write this.
-    Snapshot {
-        /// What it stands for.
-        seq: u64,
-        /// Columns.
-        cols: u16,
-        /// Rows.
-        rows: u16,
-        /// ANSI.
-        bytes: Bytes,
-    },
-    /// The program wrote this.
-    Output {
-        /// Sequence number.
-        seq: u64,
-        /// What.
-        bytes: Bytes,
-    },
-    /// The terminal has this size from here on.
-    Resize {
-        /// Sequence number.
-        seq: u64,
-        /// Columns.
-        cols: u16,
-        /// Rows.
-        rows: u16,
-    },
-    /// What the viewer may do now.
-    Role(Role),
-    /// What the viewer should know; `None` when it no longer is so.
-    Notice(Option<String>),
-    /// The session has ended; nothing follows.
-    Exit {
-        /// Exit code.
-        code: Option<i32>,
-        /// Why.
-        reason: crate::lifecycle::Reason,
-    },
-}
-
-#[expect(
-    missing_docs,
-    unused_variables,
-    clippy::unimplemented,
-    reason = "the contract, until the module lands"
-)]
-impl Viewer {
-    /// The next thing to show; cancel-safe. `None` after `Exit`, and when the daemon stops.
-    pub async fn next(&mut self) -> Option<Sight> {
-        unimplemented!()
-    }
-    /// Types; ignored (false) unless driving.
-    pub async fn input(&self, bytes: Bytes) -> bool {
-        unimplemented!()
-    }
-    /// Says the viewer's size; counts while driving.
-    pub async fn resize(&self, cols: u16, rows: u16) {
-        unimplemented!()
-    }
-    /// Takes or gives back the driving; `Sight::Role` says what came of it.
-    pub async fn want(&self, role: Role) {
-        unimplemented!()
-    }
-}
-
-#[expect(
-    missing_docs,
-    unused_variables,
-    clippy::unimplemented,
-    reason = "the contract, until the module lands"
-)]
 impl SessionHandle {
-    /// Joins. `may_drive` bounds `role` and later `want`s. `after`: the last seq the viewer has.
+    fn new(shared: Arc<Shared>) -> SessionHandle {
+        SessionHandle {
+            id: shared.id,
+            spec: Arc::clone(&shared.spec),
+            recorder: shared.recorder.clone(),
+            shared,
+        }
+    }
+
+    /// Joins the terminal. `may_drive` bounds `role` and what is wanted later; a driver takes the driving
+    /// over. `after` is the last sequence number that the viewer already has.
     pub async fn join(
         &self,
         who: String,
         role: Role,
         may_drive: bool,
         after: Option<u64>,
-    ) -> Result<Viewer, crate::lifecycle::Denied> {
-        unimplemented!()
+    ) -> Result<Viewer, Denied> {
+        lifecycle::decide(self.view().phase, Request::Join)?;
+        Ok(Viewer::join(Arc::clone(&self.shared), who, role, may_drive, after))
     }
+
+    /// Asks the session to end. Returns at once; [`SessionHandle::watch`] tells when it has.
+    pub async fn stop(&self, reason: Reason) {
+        self.shared.commands.send(Command::Stop(reason)).await.ok();
+    }
+
+    /// The session as it is now.
     pub fn view(&self) -> api::Session {
-        unimplemented!()
+        self.shared.view.borrow().clone()
     }
-    /// The view, whenever it changes.
+
+    /// The same, whenever it changes.
     pub fn watch(&self) -> watch::Receiver<api::Session> {
-        unimplemented!()
+        self.shared.view.subscribe()
+    }
+
+    /// Tells that the engine saw the container die.
+    pub fn died(&self) {
+        self.shared.died.notify_one();
+    }
+
+    /// Waits until the session's task has stopped: with the session's end, or with the daemon.
+    pub async fn gone(&self) {
+        self.shared.gone.cancelled().await;
     }
 }

@@ -1,20 +1,262 @@
-//! What a session did, folded from its journal (contract; the implementation is on its way).
-use crate::{api::Totals, journal::Entry};
+//! What a session did: a pure fold over its journal.
+//!
+//! Everything a client says is bounded here: names beyond [`NAMES`] count as `other`, series beyond
+//! [`SERIES`] are not followed, invented sequence numbers leave the figures as they are.
+//!
+//! Claude Code's events are log records whose attributes hold everything; numbers come as integers, doubles
+//! or text, so all three are read.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use opentelemetry_proto::tonic::collector::{
+    logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
+    trace::v1::ExportTraceServiceRequest,
+};
+use prost::Message;
 use serde::{Deserialize, Serialize};
 
-/// The fold's state.
+use crate::{
+    api::Totals,
+    event,
+    journal::{Entry, Kind},
+    spec::Budget,
+};
+
+pub mod attributes;
+mod completeness;
+mod metrics;
+
+pub use completeness::Completeness;
+
+use attributes::Attributes;
+use completeness::Processes;
+use metrics::Series;
+
+/// Most different names (of models, tools, Claude sessions) that are told apart.
+const NAMES: usize = 256;
+/// Most metric series that are followed.
+const SERIES: usize = 4096;
+
+/// The fold's state, and its result.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Summary {}
+#[serde(default)]
+pub struct Summary {
+    /// Frames by kind.
+    pub frames: BTreeMap<String, u64>,
+    /// Prompts.
+    pub turns: u64,
+    /// What each model used, as the client says.
+    pub models: BTreeMap<String, Use>,
+    /// What each model used, as the gateway saw.
+    pub gateway: BTreeMap<String, Use>,
+    /// Calls that the gateway refused.
+    pub refused_calls: u64,
+    /// What each tool did.
+    pub tools: BTreeMap<String, ToolUse>,
+    /// Errors of the model API, after the client's retries.
+    pub api_errors: u64,
+    /// Hooks asked.
+    pub hooks: u64,
+    /// Hooks that denied.
+    pub denials: u64,
+    /// MCP messages.
+    pub mcp_messages: u64,
+    /// Connections let out.
+    pub egress_allowed: u64,
+    /// Connections refused.
+    pub egress_denied: u64,
+    /// Log records received.
+    pub log_records: u64,
+    /// Metric points received.
+    pub metric_points: u64,
+    /// Spans received.
+    pub spans: u64,
+    /// The client's own session ids: it takes a new one at `/clear` and for a fork.
+    pub claude_sessions: BTreeSet<String>,
+    /// Counts that the client sends as metrics, by name: lines, commits, active seconds, …
+    pub counters: Series,
+    processes: Processes,
+    tool_hooks: u64,
+    /// A request that would not decode: the gateway lets none pass.
+    undecodable: u64,
+}
+
+/// What calls of one model used.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Use {
+    /// Calls.
+    pub calls: u64,
+    /// Input tokens, not cached.
+    pub input_tokens: u64,
+    /// Output tokens.
+    pub output_tokens: u64,
+    /// Tokens read from the cache.
+    pub cache_read_tokens: u64,
+    /// Tokens written to the cache.
+    pub cache_creation_tokens: u64,
+    /// US dollars.
+    pub cost_usd: f64,
+}
+
+/// What one tool did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ToolUse {
+    /// Uses.
+    pub calls: u64,
+    /// Those that failed.
+    pub failures: u64,
+    /// Milliseconds, added up.
+    pub duration_ms: u64,
+}
 
 impl Summary {
     /// Takes one more frame into account.
-    pub fn apply(&mut self, _entry: &Entry) {}
+    pub fn apply(&mut self, entry: &Entry) {
+        match self.frames.get_mut(entry.kind.name()) {
+            Some(count) => *count += 1,
+            None => drop(self.frames.insert(entry.kind.name().to_owned(), 1)),
+        }
+        match entry.kind {
+            Kind::Logs => self.logs(entry),
+            Kind::Metrics => match ExportMetricsServiceRequest::decode(entry.payload.clone()) {
+                Ok(request) => self.metric_points += self.counters.apply(&request, SERIES),
+                Err(_) => self.undecodable += 1,
+            },
+            Kind::Traces => match ExportTraceServiceRequest::decode(entry.payload.clone()) {
+                Ok(request) => {
+                    let scopes = request.resource_spans.iter().flat_map(|r| &r.scope_spans);
+                    self.spans += scopes.map(|s| s.spans.len() as u64).sum::<u64>();
+                }
+                Err(_) => self.undecodable += 1,
+            },
+            Kind::Model => self.model(entry),
+            Kind::Hook => self.hook(entry),
+            Kind::Mcp => self.mcp_messages += 1,
+            Kind::Egress => {
+                if let Ok(event) = serde_json::from_slice::<event::Egress>(&entry.payload) {
+                    *(if event.allowed { &mut self.egress_allowed } else { &mut self.egress_denied }) += 1;
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// The counts.
     pub fn totals(&self) -> Totals {
-        Totals::default()
+        let mut totals = Totals {
+            turns: self.turns,
+            tools: self.tools.values().map(|t| t.calls).sum(),
+            errors: self.api_errors + self.tools.values().map(|t| t.failures).sum::<u64>(),
+            // A sum of nothing is -0.0.
+            gateway_cost_usd: self.gateway.values().map(|u| u.cost_usd).fold(0.0, |sum, cost| sum + cost),
+            ..Totals::default()
+        };
+        for used in self.models.values() {
+            totals.input_tokens += used.input_tokens;
+            totals.output_tokens += used.output_tokens;
+            totals.cache_read_tokens += used.cache_read_tokens;
+            totals.cache_creation_tokens += used.cache_creation_tokens;
+            totals.cost_usd += used.cost_usd;
+        }
+        totals
     }
-    /// Share of what must have been sent that has arrived; `None` before there is any.
+
+    /// Whether the gateway has seen as much used as the budget allows.
+    pub fn is_over(&self, budget: &Budget) -> bool {
+        let cost: f64 = self.gateway.values().map(|u| u.cost_usd).sum();
+        let tokens: u64 = self.gateway.values().map(|u| u.input_tokens.saturating_add(u.output_tokens)).sum();
+        budget.usd.is_some_and(|most| cost >= most) || budget.tokens.is_some_and(|most| tokens >= most)
+    }
+
+    /// How much of what must have been sent has arrived.
+    pub fn completeness_detail(&self) -> Completeness {
+        Completeness {
+            events_expected: self.processes.expected(),
+            events_seen: self.processes.seen(),
+            model_calls_at_gateway: self.gateway.values().map(|u| u.calls).sum(),
+            model_calls_in_events: self.models.values().map(|u| u.calls).sum(),
+            tools_at_hooks: self.tool_hooks,
+            tools_in_events: self.tools.values().map(|t| t.calls).sum(),
+            client_processes: self.processes.count(),
+        }
+    }
+
+    /// Share of what must have been sent that has arrived, 0 to 1; `None` before there is any.
     pub fn completeness(&self) -> Option<f64> {
-        None
+        self.completeness_detail().share()
+    }
+
+    fn logs(&mut self, entry: &Entry) {
+        let Ok(request) = ExportLogsServiceRequest::decode(entry.payload.clone()) else {
+            self.undecodable += 1;
+            return;
+        };
+        for record in request.resource_logs.iter().flat_map(|r| &r.scope_logs).flat_map(|s| &s.log_records) {
+            self.log_records += 1;
+            let said = Attributes(&record.attributes);
+            let name = said.text("event.name").unwrap_or_default();
+            if let Some(sequence) = said.number("event.sequence") {
+                self.processes.note(sequence, name == "managed_settings_resolved");
+            }
+            if let Some(id) = said.text("session.id")
+                && self.claude_sessions.len() < NAMES
+                && !self.claude_sessions.contains(id)
+            {
+                self.claude_sessions.insert(id.chars().take(64).collect());
+            }
+            match name {
+                "user_prompt" => self.turns += 1,
+                "api_error" => self.api_errors += 1,
+                "api_request" => {
+                    let used = named(&mut self.models, said.text("model").unwrap_or("unknown"));
+                    used.calls += 1;
+                    used.input_tokens += said.number("input_tokens").unwrap_or(0);
+                    used.output_tokens += said.number("output_tokens").unwrap_or(0);
+                    used.cache_read_tokens += said.number("cache_read_tokens").unwrap_or(0);
+                    used.cache_creation_tokens += said.number("cache_creation_tokens").unwrap_or(0);
+                    used.cost_usd += said.amount("cost_usd").unwrap_or(0.0);
+                }
+                "tool_result" => {
+                    let tool = named(&mut self.tools, said.text("tool_name").unwrap_or("unknown"));
+                    tool.calls += 1;
+                    tool.failures += u64::from(said.flag("success") == Some(false));
+                    tool.duration_ms =
+                        tool.duration_ms.saturating_add(said.number("duration_ms").unwrap_or(0));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn model(&mut self, entry: &Entry) {
+        let Ok(call) = serde_json::from_slice::<event::Model>(&entry.payload) else { return };
+        if call.refused.is_some() {
+            self.refused_calls += 1;
+        } else if call.status == 200 {
+            let used = named(&mut self.gateway, &call.model);
+            used.calls += 1;
+            used.input_tokens += call.input_tokens;
+            used.output_tokens += call.output_tokens;
+            used.cache_read_tokens += call.cache_read_tokens;
+            used.cache_creation_tokens += call.cache_creation_tokens;
+            used.cost_usd += call.cost_usd;
+        }
+    }
+
+    fn hook(&mut self, entry: &Entry) {
+        let Ok(hook) = serde_json::from_slice::<event::Hook>(&entry.payload) else { return };
+        self.hooks += 1;
+        self.denials += u64::from(hook.decision == "deny");
+        self.tool_hooks += u64::from(matches!(hook.event.as_str(), "PostToolUse" | "PostToolUseFailure"));
     }
 }
+
+/// The entry of a name; the one of `other`, when there are too many.
+fn named<'a, T: Default>(map: &'a mut BTreeMap<String, T>, name: &str) -> &'a mut T {
+    let name: String = name.chars().take(128).collect();
+    let key = if map.contains_key(&name) || map.len() < NAMES { name } else { "other".to_owned() };
+    map.entry(key).or_default()
+}
+
+#[cfg(test)]
+mod tests;

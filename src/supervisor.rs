@@ -1,11 +1,97 @@
-//! Keeps all sessions (contract; the implementation is on its way).
-use crate::{api, config::Config, id::SessionId, lifecycle::Denied, session::SessionHandle, spec::User};
-use std::sync::Arc;
-use tokio::sync::watch;
+//! Keeps all sessions: admits new ones, finds the living, remembers the dead.
+//!
+//! ```text
+//!   http, admin socket ──▶ Supervisor ──▶ store (rows)
+//!                              │     └──▶ engine (containers), journals (folders)
+//!                              ├── live: id → SessionHandle        (each task tracked, joined at the end)
+//!                              ├── spares: warm containers         (spares.rs)
+//!                              └── reconcile: rows against the engine, at start and now and then
+//! ```
+//!
+//! Nothing is only in memory: `live` can be rebuilt from the store and the engine, and is, at every start.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use nix::sys::statvfs::statvfs;
+use tokio::{net::UnixListener, sync::watch, time::sleep};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    api,
+    config::Config,
+    engine::{Engine, EngineError, Unit},
+    gateway::model::Upstream,
+    id::{InstanceId, SessionId},
+    journal::JournalError,
+    keys::SigningKey,
+    lifecycle::{self, Denied, Reason, Request},
+    metrics::Metrics,
+    session::SessionHandle,
+    spec::{Spec, User},
+    store::{Store, StoreError},
+};
+
+mod access;
+mod admit;
+mod doctor;
+mod export;
+mod launch;
+mod reconcile;
+mod spares;
+
+/// Least free space in the state folder for a new session.
+const LEAST_FREE: u64 = 64 << 20; // bytes
+/// Most often that `changes` changes.
+const CHANGES_EVERY: Duration = Duration::from_millis(250);
 
 /// Asks for sessions. Clones are cheap.
 #[derive(Clone)]
-pub struct Supervisor {}
+pub struct Supervisor {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Arc<Config>,
+    instance: InstanceId,
+    engine: Arc<dyn Engine>,
+    store: Store,
+    key: Arc<SigningKey>,
+    upstream: Arc<Upstream>,
+    metrics: Arc<Metrics>,
+    guest: PathBuf,
+    live: Mutex<HashMap<SessionId, SessionHandle>>,
+    spares: spares::Spares,
+    changes: watch::Sender<u64>,
+    /// Users' own keys that sessions of this daemon were given: in memory only, to mask them in exports.
+    handed_out: Mutex<Vec<String>>,
+    tracker: TaskTracker,
+    cancel: CancellationToken,
+}
+
+/// What a supervisor is made of.
+pub struct Parts {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Whose containers are whose.
+    pub instance: InstanceId,
+    /// Runs containers.
+    pub engine: Arc<dyn Engine>,
+    /// Remembers.
+    pub store: Store,
+    /// Signs records.
+    pub key: Arc<SigningKey>,
+    /// Answers the model API.
+    pub upstream: Arc<Upstream>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// The guest's binary.
+    pub guest: PathBuf,
+}
 
 /// Why something asked of the supervisor is refused. `http` maps each to a status and a code.
 #[derive(Debug, thiserror::Error)]
@@ -52,92 +138,287 @@ pub enum Refusal {
     Internal(#[source] anyhow::Error),
 }
 
-#[expect(
-    missing_docs,
-    unused_variables,
-    clippy::unimplemented,
-    reason = "the contract, until the module lands"
-)]
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Refusal {
+        match error {
+            StoreError::Full => Refusal::Full,
+            other => Refusal::Internal(other.into()),
+        }
+    }
+}
+
+impl From<JournalError> for Refusal {
+    fn from(error: JournalError) -> Refusal {
+        match error {
+            JournalError::Full { .. } => Refusal::Full,
+            other => Refusal::Internal(other.into()),
+        }
+    }
+}
+
+impl From<EngineError> for Refusal {
+    fn from(error: EngineError) -> Refusal {
+        Refusal::Engine(error.to_string())
+    }
+}
+
+impl From<std::io::Error> for Refusal {
+    fn from(error: std::io::Error) -> Refusal {
+        match error.kind() {
+            std::io::ErrorKind::StorageFull => Refusal::Full,
+            _ => Refusal::Internal(error.into()),
+        }
+    }
+}
+
 impl Supervisor {
+    /// A supervisor over a store and an engine. It does nothing until [`Supervisor::run`].
+    pub fn new(parts: Parts) -> Supervisor {
+        Supervisor {
+            inner: Arc::new(Inner {
+                config: parts.config,
+                instance: parts.instance,
+                engine: parts.engine,
+                store: parts.store,
+                key: parts.key,
+                upstream: parts.upstream,
+                metrics: parts.metrics,
+                guest: parts.guest,
+                live: Mutex::default(),
+                spares: spares::Spares::default(),
+                changes: watch::Sender::new(0),
+                handed_out: Mutex::default(),
+                tracker: TaskTracker::new(),
+                cancel: CancellationToken::new(),
+            }),
+        }
+    }
+
+    /// Takes over what an earlier daemon left, then keeps order until [`Supervisor::rest`].
+    pub async fn run(&self) -> Result<(), Refusal> {
+        self.take_over().await?;
+        let tasks = [self.clone(), self.clone(), self.clone()];
+        let [deaths, order, spares] = tasks;
+        let cancel = &self.inner.cancel;
+        self.inner
+            .tracker
+            .spawn(cancel.clone().run_until_cancelled_owned(async move { deaths.hear_deaths().await }));
+        self.inner
+            .tracker
+            .spawn(cancel.clone().run_until_cancelled_owned(async move { order.keep_order().await }));
+        self.inner.tracker.spawn(async move { spares.keep_spares().await });
+        Ok(())
+    }
+
+    /// Comes to rest: refuses new sessions, lets every task commit and stop, leaves the sessions running.
+    pub async fn rest(&self) {
+        self.inner.cancel.cancel();
+        self.inner.tracker.close();
+        self.inner.tracker.wait().await;
+    }
+
+    /// Closes the store; nothing can be asked after it.
+    pub async fn close(&self) {
+        self.inner.store.close().await;
+    }
+
+    /// The configuration.
     pub fn config(&self) -> Arc<Config> {
-        unimplemented!()
+        Arc::clone(&self.inner.config)
     }
-    /// Starts a session; returns as soon as it is on record, with its container on the way.
-    pub async fn start(
-        &self,
-        request: api::StartRequest,
-        caller: Option<User>,
-    ) -> Result<SessionHandle, Refusal> {
-        unimplemented!()
+
+    /// Which daemon this is.
+    pub fn instance(&self) -> InstanceId {
+        self.inner.instance
     }
+
+    /// The counters.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.inner.metrics
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// The key that signs records.
+    pub fn key(&self) -> &Arc<SigningKey> {
+        &self.inner.key
+    }
+
     /// The id that this full id or unique prefix names.
     pub async fn resolve(&self, prefix: &str) -> Result<SessionId, Refusal> {
-        unimplemented!()
+        let prefix = prefix.trim().to_ascii_lowercase();
+        let known = prefix.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+        if prefix.is_empty() || !known {
+            return Err(Refusal::NotFound(crate::inert::inert(&prefix)));
+        }
+        let ids = self.inner.store.find_prefix(&prefix, 16).await?;
+        match ids.as_slice() {
+            [] => Err(Refusal::NotFound(prefix)),
+            [id] => Ok(*id),
+            _ => Err(Refusal::Ambiguous { prefix, count: ids.len() }),
+        }
     }
+
     /// A live session.
     pub fn live(&self, id: SessionId) -> Option<SessionHandle> {
-        unimplemented!()
+        self.live_lock().get(&id).cloned()
     }
+
+    /// Every live session.
+    pub fn all_live(&self) -> Vec<SessionHandle> {
+        self.live_lock().values().cloned().collect()
+    }
+
     /// A session, live or ended.
     pub async fn session(&self, id: SessionId) -> Result<api::Session, Refusal> {
-        unimplemented!()
+        if let Some(handle) = self.live(id) {
+            return Ok(handle.view());
+        }
+        self.inner.store.view(id).await?.ok_or_else(|| Refusal::NotFound(id.to_string()))
     }
+
+    /// What a session was asked to be.
+    pub async fn spec(&self, id: SessionId) -> Result<Spec, Refusal> {
+        self.inner.store.spec(id).await?.ok_or_else(|| Refusal::NotFound(id.to_string()))
+    }
+
+    /// The live sessions, and the ended ones too if `all`; newest first.
     pub async fn list(&self, all: bool) -> Result<Vec<api::Session>, Refusal> {
-        unimplemented!()
+        let mut sessions: Vec<api::Session> = self.live_lock().values().map(SessionHandle::view).collect();
+        if all {
+            let live: Vec<SessionId> = sessions.iter().map(|s| s.id).collect();
+            let stored = self.inner.store.views().await?;
+            sessions.extend(stored.into_iter().filter(|s| !live.contains(&s.id)));
+        }
+        sessions.sort_by(|a, b| b.created_at.cmp(&a.created_at).then(b.id.cmp(&a.id)));
+        Ok(sessions)
     }
-    /// Changes whenever any session's view does (at most every 250 ms).
+
+    /// Changes whenever any session's view does, at most every 250 ms.
     pub fn changes(&self) -> watch::Receiver<u64> {
-        unimplemented!()
+        self.inner.changes.subscribe()
     }
+
+    /// Asks a session to end; returns it as it is then.
     pub async fn stop(&self, id: SessionId, note: Option<String>) -> Result<api::Session, Refusal> {
-        unimplemented!()
+        if note.as_ref().is_some_and(|n| n.chars().count() > 200 || n.chars().any(char::is_control)) {
+            let problem = "give at most 200 characters, without control characters".to_owned();
+            return Err(Refusal::Invalid { field: "note", problem });
+        }
+        if let Some(handle) = self.live(id)
+            && lifecycle::decide(handle.view().phase, Request::Stop)?
+        {
+            handle.stop(Reason::Operator { note }).await;
+        }
+        self.session(id).await
     }
+
+    /// Removes the record of an ended session.
     pub async fn purge(&self, id: SessionId) -> Result<(), Refusal> {
-        unimplemented!()
+        lifecycle::decide(self.session(id).await?.phase, Request::Purge)?;
+        if self.live(id).is_some() {
+            return Err(Denied::Alive.into());
+        }
+        remove_dir(&self.session_dir(id))?;
+        self.inner.store.delete(id).await?;
+        self.changed();
+        Ok(())
     }
+
     /// Where a session's journal lies.
-    pub fn journal_dir(&self, id: SessionId) -> std::path::PathBuf {
-        unimplemented!()
+    pub fn journal_dir(&self, id: SessionId) -> PathBuf {
+        self.session_dir(id).join("journal")
     }
-    pub async fn invite(&self, request: api::InviteRequest) -> Result<(String, api::Invite), Refusal> {
-        unimplemented!()
+
+    /// Where a session's record lies.
+    fn session_dir(&self, id: SessionId) -> PathBuf {
+        self.inner.config.state_dir.join("sessions").join(id.to_string())
     }
-    pub async fn invitation(&self, token: &str) -> Result<api::Invitation, Refusal> {
-        unimplemented!()
+
+    /// Where a session's sockets and spool lie, while it lives.
+    fn run_dir(&self, id: SessionId) -> PathBuf {
+        self.inner.config.state_dir.join("run").join(id.to_string())
     }
-    /// Uses an invite up by one and starts its session. Returns a seat: a secret that drives this session.
-    pub async fn join(
-        &self,
-        token: &str,
-        request: api::JoinRequest,
-    ) -> Result<(api::Session, String), Refusal> {
-        unimplemented!()
+
+    fn unit(&self, id: SessionId, spec: &Spec, volume: String) -> Unit {
+        Unit {
+            session: id,
+            generation: 1,
+            image: spec.profile.image.clone(),
+            runtime: spec.profile.runtime.clone(),
+            limits: spec.profile.limits.clone(),
+            sudo: spec.profile.sudo,
+            folder: self.run_dir(id),
+            volume,
+        }
     }
-    /// The session that a seat (from a cookie) drives.
-    pub async fn seat(&self, secret: &str) -> Option<SessionId> {
-        unimplemented!()
+
+    /// Says that some session's view has changed.
+    fn changed(&self) {
+        self.inner.changes.send_modify(|n| *n += 1);
     }
-    pub async fn is_admin_token(&self, token: &str) -> bool {
-        unimplemented!()
+
+    fn live_lock(&self) -> MutexGuard<'_, HashMap<SessionId, SessionHandle>> {
+        self.inner.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    pub async fn rotate_token(&self) -> Result<String, Refusal> {
-        unimplemented!()
+
+    fn check_space(&self) -> Result<(), Refusal> {
+        let stat = statvfs(&self.inner.config.state_dir).map_err(std::io::Error::from)?;
+        let free = stat.blocks_available().saturating_mul(stat.fragment_size());
+        if free < LEAST_FREE { Err(Refusal::Full) } else { Ok(()) }
     }
-    /// Exchanges nothing but the knowledge of the token for a browser session's secret.
-    pub async fn open_browser_session(&self) -> Result<String, Refusal> {
-        unimplemented!()
+
+    fn track(&self, handle: SessionHandle, task: impl Future<Output = ()> + Send + 'static) {
+        let id = handle.id;
+        self.live_lock().insert(id, handle.clone());
+        self.changed();
+        let supervisor = self.clone();
+        self.inner.tracker.spawn(async move {
+            let mut view = handle.watch();
+            let watching = async {
+                while view.changed().await.is_ok() {
+                    supervisor.changed();
+                    sleep(CHANGES_EVERY).await;
+                }
+            };
+            tokio::select! {
+                () = task => {}
+                () = watching => {}
+            }
+            // Not on shutdown: the sessions live on, and whoever asks until the end still sees them.
+            if !supervisor.inner.cancel.is_cancelled() {
+                supervisor.live_lock().remove(&id);
+                if let Some(reason) = &handle.view().reason {
+                    supervisor.inner.metrics.ended(reason);
+                }
+            }
+            supervisor.changed();
+        });
     }
-    pub async fn is_browser_session(&self, secret: &str) -> bool {
-        unimplemented!()
+}
+
+/// The user of a request that names none, called by somebody who is not known either.
+fn somebody(user: Option<User>, caller: Option<User>) -> User {
+    user.or(caller)
+        .unwrap_or_else(|| User { name: "Operator".to_owned(), email: "operator@localhost".to_owned() })
+}
+
+/// Binds a socket in a session's folder; one left by an earlier daemon makes way.
+fn bind(dir: &Path, name: &str) -> std::io::Result<UnixListener> {
+    let path = dir.join(name);
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
     }
-    pub async fn close_browser_session(&self, secret: &str) {
-        unimplemented!()
-    }
-    pub async fn doctor(&self) -> Vec<api::Check> {
-        unimplemented!()
-    }
-    /// Ready to start sessions.
-    pub async fn ready(&self) -> Result<(), String> {
-        unimplemented!()
+    UnixListener::bind(path)
+}
+
+fn remove_dir(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }

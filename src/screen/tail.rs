@@ -102,7 +102,7 @@ impl Tail {
             self.state = State::Ground;
             return;
         }
-        if byte < 0x20 || byte >= 0x7f {
+        if !(0x20..0x7f).contains(&byte) {
             return; // Ignored, or executed at once: no part of the sequence.
         }
         self.hold(&[byte]);
@@ -130,12 +130,14 @@ impl Tail {
 }
 
 fn ends(state: State, byte: u8) -> bool {
-    match (state, byte) {
-        (_, CAN | SUB) | (State::Osc, BEL) | (State::DcsBody, ST) => true,
-        (State::Csi, 0x40..=0x7e) | (State::EscapeIntermediate, 0x30..=0x7e) => true,
-        (State::DcsHead | State::DcsIntermediate, 0x40..=0x7e) => true,
-        _ => false,
-    }
+    matches!(
+        (state, byte),
+        (_, CAN | SUB)
+            | (State::Osc, BEL)
+            | (State::DcsBody, ST)
+            | (State::Csi | State::DcsHead | State::DcsIntermediate, 0x40..=0x7e)
+            | (State::EscapeIntermediate, 0x30..=0x7e)
+    )
 }
 
 /// How many bytes at the end of `text` are the beginning of a character.

@@ -85,6 +85,8 @@ impl Log {
                     };
                     true
                 }
+                // All that was ever written has come again, and now something new: no chance did that.
+                None if at == self.memory.len() => false,
                 None if repeating => {
                     self.again = Again::Certain(at, 1);
                     false

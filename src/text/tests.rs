@@ -83,6 +83,16 @@ fn who_prints_everything_again_on_each_frame_is_read_once() {
 }
 
 #[test]
+fn frames_that_differ_in_a_spinner_are_read_once() {
+    let lines: String = (0..12).map(|i| format!("answer {i}\r\n")).collect();
+    let frames: Vec<String> = (0..50).map(|n| format!("\x1b[2J\x1b[3J\x1b[H{lines}* {n}\r\n> ")).collect();
+    let out = read(40, 12, &frames.iter().map(String::as_str).collect::<Vec<_>>());
+    for i in 0..12 {
+        assert_eq!(out.matches(&format!("answer {i}\n")).count(), 1, "answer {i} in {out}");
+    }
+}
+
+#[test]
 fn what_somebody_clears_is_kept() {
     let out = read(
         40,

@@ -1,2 +1,55 @@
-//! guest
-fn main() {}
+//! The one program of ours inside a container. Four verbs, of which people call none:
+//!
+//! | verb | who calls it | what it is |
+//! |---|---|---|
+//! | `init` | the container engine, as PID 1 | tells the whole story: see [`init`] |
+//! | `exec` | `init` | the moment between root and the session's user: see [`exec`] |
+//! | `hook` | Claude Code | asks the daemon's policy; without an answer it denies: see [`hook`] |
+//! | `tap` | Claude Code | a stdio MCP server with every message reported: see [`tap`] |
+
+mod control;
+mod disk;
+mod event;
+mod exec;
+mod files;
+mod hook;
+mod http;
+mod identity;
+mod init;
+mod input;
+mod loopback;
+mod oom;
+mod otlp;
+mod pipe;
+mod pty;
+mod reap;
+mod signal;
+mod slots;
+mod spool;
+mod tap;
+mod transcript;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: sandbox-guest init | hook [--observe] | tap --name NAME -- COMMAND [ARGUMENT]...";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> =
+        std::env::args_os().skip(1).map(|a| a.to_string_lossy().into_owned()).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["init"] => init::run(),
+        ["exec"] => exec::run(),
+        ["hook"] => hook::run(hook::Mode::Decide),
+        ["hook", "--observe"] => hook::run(hook::Mode::Observe),
+        ["tap", "--name", name, "--", command, rest @ ..] => tap::run(name, command, rest),
+        ["--version"] => {
+            println!("sandbox-guest {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}

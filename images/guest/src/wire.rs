@@ -89,6 +89,8 @@ pub struct Start {
     pub rows: u16,
     /// Whether the program may gain privileges (`sudo`); false sets `no_new_privs`.
     pub privileges: bool,
+    /// Files that one process may have open; at most what the engine allows already.
+    pub open_files: u64,
     /// Files to write before the program starts.
     pub files: Vec<File>,
     /// Directories that the user is to own: the mount points of volumes.
@@ -187,6 +189,10 @@ pub enum GuestEvent {
         code: i32,
         /// The signal that ended it, if one did.
         signal: Option<i32>,
+        /// Whether the kernel counts an out-of-memory kill in this container (`memory.events`, or
+        /// `memory.oom_control` on cgroup v1).
+        #[serde(default)]
+        oom: bool,
     },
 }
 

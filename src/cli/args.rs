@@ -1,0 +1,312 @@
+//! The command line, as clap reads it. What `--help` says is written here.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::spec::User;
+
+/// Recorded, attributed, hardened container sessions for Claude Code.
+///
+/// The daemon (`serve`) runs each person's session in a container of its own, records its terminal, its
+/// telemetry and everything it does under the session's id, and bundles it all into one tar.gz.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, after_help = AFTER_HELP)]
+pub struct Cli {
+    /// Configuration file [default: /etc/sandboxctl/config.toml, if it is there]
+    #[arg(long, global = true, env = "SANDBOXCTL_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Daemon to call over HTTP, in place of the local admin socket
+    #[arg(long, global = true, env = "SANDBOXCTL_URL", value_name = "URL")]
+    pub url: Option<String>,
+    /// Admin token for --url
+    #[arg(long, global = true, env = "SANDBOXCTL_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub token: Option<String>,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 done; 1 failed; 2 wrong usage; 3 no such session; 4 refused; 5 no daemon.
+`start`, `attach` and `wait` exit with the program's own code once it has ended.";
+
+/// What sandboxctl can do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run the daemon, in the foreground
+    #[command(after_help = "Example:\n  sandboxctl serve --config /etc/sandboxctl/config.toml")]
+    Serve(Serve),
+    /// Start a session and attach to it
+    #[command(
+        after_help = "Examples:\n  sandboxctl start --user 'Ada <ada@example.org>'\n  sandboxctl start --profile demo -- claude -p 'List the files'\n  id=$(sandboxctl start --detach)"
+    )]
+    Start(Start),
+    /// List sessions
+    #[command(
+        visible_alias = "ls",
+        after_help = "Examples:\n  sandboxctl list --watch\n  sandboxctl list --all --json | jq '.sessions[].id'"
+    )]
+    List(List),
+    /// Join a session's terminal; leave it with Ctrl-]
+    #[command(after_help = "Example:\n  sandboxctl attach 019a9f3e-1b2c")]
+    Attach(Attach),
+    /// Watch a session's terminal without typing
+    #[command(after_help = "Example:\n  sandboxctl watch 019a9f3e-1b2c")]
+    Watch(Attach),
+    /// Wait until a session has ended; exit with its program's code
+    #[command(after_help = "Example:\n  sandboxctl wait 019a9f3e-1b2c && echo done")]
+    Wait(Wait),
+    /// End a session
+    #[command(after_help = "Example:\n  sandboxctl stop 019a9f3e-1b2c --reason 'maintenance at noon'")]
+    Stop(Stop),
+    /// Remove an ended session's record for good
+    #[command(after_help = "Example:\n  sandboxctl rm 019a9f3e-1b2c")]
+    Rm(Rm),
+    /// Show a session's timeline
+    #[command(
+        after_help = "Examples:\n  sandboxctl events 019a9f3e-1b2c --follow\n  sandboxctl events 019a9f3e-1b2c --kind lifecycle,model --json"
+    )]
+    Events(Events),
+    /// Bundle a session's record into one tar.gz
+    #[command(
+        after_help = "Examples:\n  sandboxctl export 019a9f3e-1b2c\n  sandboxctl export 019a9f3e-1b2c -o - | tar tz"
+    )]
+    Export(Export),
+    /// Check a bundle: every file's hash, and the signature
+    #[command(after_help = "Example:\n  sandboxctl verify sandbox-session-019a9f3e-….tar.gz")]
+    Verify(Verify),
+    /// Play a session's terminal in this one
+    #[command(
+        after_help = "Examples:\n  sandboxctl replay 019a9f3e-1b2c --speed 4\n  sandboxctl replay bundle.tar.gz --from 10m"
+    )]
+    Replay(Replay),
+    /// Make a link with which somebody starts a session in their browser
+    #[command(after_help = "Example:\n  sandboxctl invite --profile demo --uses 5 --expires 7d")]
+    Invite(Invite),
+    /// The admin token
+    #[command(subcommand)]
+    Token(Token),
+    /// End every session, before an upgrade of the machine
+    #[command(after_help = "Example:\n  sandboxctl drain --reason 'the machine is replaced'")]
+    Drain(Drain),
+    /// Check the daemon and everything it stands on
+    #[command(after_help = "Example:\n  sandboxctl doctor")]
+    Doctor(Doctor),
+    /// Print a shell's completions
+    #[command(after_help = "Example:\n  sandboxctl completions bash > /etc/bash_completion.d/sandboxctl")]
+    Completions {
+        /// Shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the OpenAPI document, or the configuration's defaults
+    #[command(hide = true)]
+    Print {
+        /// What.
+        what: Printed,
+    },
+}
+
+/// What `print` can print.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Printed {
+    /// The HTTP API's document, JSON.
+    Openapi,
+    /// The configuration's defaults, TOML.
+    Config,
+}
+
+/// `serve`.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Bind beyond loopback without TLS: a proxy in front of the daemon speaks TLS
+    #[arg(long)]
+    pub behind_proxy: bool,
+    /// Log as JSON lines
+    #[arg(long)]
+    pub log_json: bool,
+}
+
+/// `start`.
+#[derive(Debug, Args)]
+pub struct Start {
+    /// Who it is for [default: you, as this machine knows you]
+    #[arg(long, value_name = "NAME <MAIL>")]
+    pub user: Option<User>,
+    /// Profile [default: the configuration's]
+    #[arg(long, short)]
+    pub profile: Option<String>,
+    /// Container image, in place of the profile's
+    #[arg(long)]
+    pub image: Option<String>,
+    /// Time to live, such as 2h; at most the profile's
+    #[arg(long, value_parser = humantime::parse_duration)]
+    pub ttl: Option<Duration>,
+    /// Keep home and workspace under this name for the user's next session
+    #[arg(long, value_name = "NAME")]
+    pub workspace: Option<String>,
+    /// File with the user's own API key, for profiles of credential `user`; handed to the session, not kept
+    #[arg(long, value_name = "FILE")]
+    pub api_key_file: Option<PathBuf>,
+    /// Do not attach; print only the session's id
+    #[arg(long, short)]
+    pub detach: bool,
+    /// Print the session as JSON (with --detach)
+    #[arg(long, requires = "detach")]
+    pub json: bool,
+    /// Program and arguments [default: the profile's, claude]
+    #[arg(last = true, value_name = "PROGRAM")]
+    pub program: Vec<String>,
+}
+
+/// `list`.
+#[derive(Debug, Args)]
+pub struct List {
+    /// Ended sessions too
+    #[arg(long, short)]
+    pub all: bool,
+    /// Stay, and show changes as they happen
+    #[arg(long, short)]
+    pub watch: bool,
+    /// JSON; with --watch, a line for each change
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `attach` and `watch`.
+#[derive(Debug, Args)]
+pub struct Attach {
+    /// Id, or a unique prefix of one
+    pub session: String,
+    /// Key that leaves the terminal, as ctrl-] [default: the configuration's]
+    #[arg(long, env = "SANDBOXCTL_DETACH_KEY", value_name = "KEY")]
+    pub detach_key: Option<String>,
+}
+
+/// `wait`.
+#[derive(Debug, Args)]
+pub struct Wait {
+    /// Id, or a unique prefix of one
+    pub session: String,
+    /// Print the ended session as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `stop`.
+#[derive(Debug, Args)]
+pub struct Stop {
+    /// Ids, or unique prefixes
+    #[arg(required = true)]
+    pub sessions: Vec<String>,
+    /// A sentence for the record
+    #[arg(long)]
+    pub reason: Option<String>,
+}
+
+/// `rm`.
+#[derive(Debug, Args)]
+pub struct Rm {
+    /// Ids, or unique prefixes
+    #[arg(required = true)]
+    pub sessions: Vec<String>,
+}
+
+/// `events`.
+#[derive(Debug, Args)]
+pub struct Events {
+    /// Id, or a unique prefix of one
+    pub session: String,
+    /// Stay, and show what comes
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Only these kinds, comma-separated: lifecycle, logs, hook, mcp, model, egress, …
+    #[arg(long)]
+    pub kind: Option<String>,
+    /// JSON lines
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `export`.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// Id, or a unique prefix of one
+    pub session: String,
+    /// Where to [default: sandbox-session-ID.tar.gz here; - is standard output]
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// `verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// The bundle
+    pub file: PathBuf,
+    /// Public key that must have signed it, hexadecimal [default: whichever signed it]
+    #[arg(long, value_name = "HEX")]
+    pub key: Option<String>,
+    /// The report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `replay`.
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// Id, unique prefix, bundle, or asciicast file
+    pub what: String,
+    /// How many times as fast
+    #[arg(long, default_value_t = 1.0)]
+    pub speed: f64,
+    /// Begin this far in, as 90s or 10m
+    #[arg(long, value_parser = humantime::parse_duration, default_value = "0s")]
+    pub from: Duration,
+    /// Longest pause between two outputs
+    #[arg(long, value_parser = humantime::parse_duration, default_value = "3s")]
+    pub idle: Duration,
+}
+
+/// `invite`.
+#[derive(Debug, Args)]
+pub struct Invite {
+    /// Profile of the sessions it starts [default: the configuration's]
+    #[arg(long, short)]
+    pub profile: Option<String>,
+    /// How many sessions it may start
+    #[arg(long, default_value_t = 1)]
+    pub uses: u32,
+    /// How long it is good
+    #[arg(long, value_parser = humantime::parse_duration, default_value = "24h")]
+    pub expires: Duration,
+    /// The invite as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `token`.
+#[derive(Debug, Subcommand)]
+pub enum Token {
+    /// Make a new admin token; the one before it stops working
+    #[command(after_help = "Example:\n  sandboxctl token rotate")]
+    Rotate,
+}
+
+/// `drain`.
+#[derive(Debug, Args)]
+pub struct Drain {
+    /// A sentence for the records
+    #[arg(long, default_value = "the daemon is drained")]
+    pub reason: String,
+}
+
+/// `doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Leave the round trip through a real session out
+    #[arg(long)]
+    pub no_session: bool,
+    /// The checks as JSON
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,136 @@
+//! The listeners: the page and the API over TCP (with TLS, where configured), and the local admin socket.
+//!
+//! Both stop taking connections when they are told to, let what is under way finish for a moment, and end.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{
+    Extension, Router,
+    extract::{ConnectInfo, Request, connect_info::Connected},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    serve::IncomingStream,
+};
+use axum_server::{Handle, tls_rustls::RustlsConfig};
+use hyper_util::rt::TokioTimer;
+use nix::unistd::{Gid, Group, Uid, User as Account, getgrouplist};
+use tokio::net::{TcpListener, UnixListener, unix::UCred};
+use tokio_util::sync::CancellationToken;
+
+use super::{Admin, Caller, Failure};
+use crate::{
+    config::{Config, Tls},
+    spec::User,
+};
+
+/// How long a client may take over its request's head.
+const HEAD: Duration = Duration::from_secs(20);
+/// How long answers that are under way may take when the daemon stops.
+const LET_GO: Duration = Duration::from_secs(2);
+
+/// Serves TCP until `cancel`.
+pub async fn serve_tcp(listener: TcpListener, router: Router, tls: Option<Tls>, cancel: CancellationToken) {
+    if let Err(error) = try_serve_tcp(listener, router, tls, cancel).await {
+        tracing::error!(%error, "the page and the API are not served");
+    }
+}
+
+async fn try_serve_tcp(
+    listener: TcpListener,
+    router: Router,
+    tls: Option<Tls>,
+    cancel: CancellationToken,
+) -> std::io::Result<()> {
+    let handle = Handle::new();
+    let stop = handle.clone();
+    let stopped = async move {
+        cancel.cancelled().await;
+        stop.graceful_shutdown(Some(LET_GO));
+        std::future::pending::<std::io::Result<()>>().await
+    };
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let listener = listener.into_std()?;
+    match tls {
+        None => {
+            let mut server = axum_server::from_tcp(listener)?.handle(handle);
+            server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
+            tokio::select! { done = server.serve(service) => done, done = stopped => done }
+        }
+        Some(tls) => {
+            let config = RustlsConfig::from_pem_file(&tls.cert, &tls.key).await?;
+            let mut server = axum_server::from_tcp_rustls(listener, config)?.handle(handle);
+            server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
+            tokio::select! { done = server.serve(service) => done, done = stopped => done }
+        }
+    }
+}
+
+/// Serves the admin socket until `cancel`. Root, the daemon's own user and `admin_group` may use it.
+pub async fn serve_admin(
+    listener: UnixListener,
+    router: Router,
+    config: Arc<Config>,
+    cancel: CancellationToken,
+) {
+    let router = router.layer(middleware::from_fn(know_peer)).layer(Extension(config));
+    let service = router.into_make_service_with_connect_info::<Peer>();
+    let served = axum::serve(listener, service).with_graceful_shutdown(cancel.clone().cancelled_owned());
+    let let_go = async {
+        cancel.cancelled().await;
+        tokio::time::sleep(LET_GO).await;
+    };
+    tokio::select! {
+        done = served => if let Err(error) = done {
+            tracing::error!(%error, "the admin socket is not served");
+        },
+        () = let_go => {}
+    }
+}
+
+/// What the kernel says about whoever is at the other end of the admin socket.
+#[derive(Clone, Copy, Debug)]
+struct Peer(Option<UCred>);
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Peer {
+        Peer(stream.io().peer_cred().ok())
+    }
+}
+
+/// Makes the peer the request's caller.
+async fn know_peer(
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Extension(config): Extension<Arc<Config>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    match peer.0.and_then(|peer| admit(&peer, config.admin_group.as_deref())) {
+        Some(admin) => {
+            request.extensions_mut().insert(Caller::Admin(admin));
+            next.run(request).await
+        }
+        None => Failure::Forbidden.into_response(),
+    }
+}
+
+/// Who a peer is, if it may be here.
+fn admit(peer: &UCred, group: Option<&str>) -> Option<Admin> {
+    let uid = Uid::from_raw(peer.uid());
+    let account = Account::from_uid(uid).ok().flatten();
+    let by_group = || {
+        let gid = Group::from_name(group?).ok().flatten()?.gid;
+        let member = Gid::from_raw(peer.gid()) == gid || account.as_ref().is_some_and(|a| belongs(a, gid));
+        member.then_some(())
+    };
+    if !uid.is_root() && uid != Uid::effective() {
+        by_group()?;
+    }
+    let name = account.map_or_else(|| format!("uid {uid}"), |account| account.name);
+    let user = User::new(&name, &format!("{}@localhost", name.replace(' ', "-"))).ok();
+    Some(Admin { who: name, user, local: true, seat: None })
+}
+
+fn belongs(account: &Account, gid: Gid) -> bool {
+    let name = std::ffi::CString::new(account.name.as_bytes());
+    name.is_ok_and(|name| getgrouplist(&name, account.gid).is_ok_and(|groups| groups.contains(&gid)))
+}

@@ -1,0 +1,291 @@
+//! A session's terminal as a WebSocket.
+//!
+//! ```text
+//!              ┌─ eyes ◀── Viewer::next       waits for room in the window, writes with a deadline
+//!   socket ────┤
+//!              └─ ears ──▶ acknowledgements, roles, sizes
+//!                     └──▶ typed (≤ 256 KiB) ──▶ fingers ──▶ Hands::input
+//! ```
+//!
+//! The three run side by side in one task, and the first to end ends the others. A client that does not
+//! read stalls its own eyes and nothing else: it holds no queue, and skips to a snapshot when it reads
+//! again. A program that does not read stalls the fingers, and the ears only once 256 KiB are typed ahead.
+
+use std::{
+    pin::pin,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use axum::{
+    body::Bytes,
+    extract::{
+        State,
+        ws::{
+            CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code,
+            rejection::WebSocketUpgradeRejection,
+        },
+    },
+    response::Response,
+};
+use bytes::{BufMut, BytesMut};
+use futures_util::{
+    FutureExt, SinkExt, StreamExt,
+    stream::{SplitSink, SplitStream},
+};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::{Instant, MissedTickBehavior, interval, timeout},
+};
+
+use super::{
+    AppState, Caller, Failure,
+    extract::{Asked, Named},
+    problem::OfSession,
+    window::{MESSAGE, Window},
+};
+use crate::{
+    api::{FromTerminal, Role, TerminalQuery, ToTerminal},
+    lifecycle::Denied,
+    session::{Hands, SessionHandle, Sight, Viewer},
+    supervisor::Refusal,
+};
+
+/// Largest message from a client.
+const INPUT_LIMIT: usize = 64 << 10; // bytes
+/// Typed ahead of what the program reads; when it is full, the client is not read from.
+const TYPED_LIMIT: usize = 256 << 10; // bytes
+/// Messages typed ahead, however short.
+const TYPED_MESSAGES: usize = 4096;
+/// Between two pings. Proxies cut what is silent for a minute.
+const PING: Duration = Duration::from_secs(15);
+/// A client that has not answered three pings is gone.
+const SILENCE: Duration = Duration::from_secs(50);
+/// How long one write may take before the client counts as stalled for good.
+const WRITE: Duration = Duration::from_secs(30);
+
+type Sink = SplitSink<WebSocket, Message>;
+type Stream = SplitStream<WebSocket>;
+
+/// Joins a session's terminal
+///
+/// A WebSocket. Binary messages from the server are output: the frame's sequence number (`u64`, big-endian),
+/// then the bytes; text messages are JSON `FromTerminal`. Binary messages from the client are typed bytes, at
+/// most 64 KiB each; text messages are JSON `ToTerminal`. The server keeps at most 256 KiB unacknowledged:
+/// a client that never acknowledges is sent no more than that. It closes with 1000 when the session has ended,
+/// 1012 when the daemon stops (join again, with `after`), 1008 when a message makes no sense.
+#[utoipa::path(
+    get, path = "/api/v1/sessions/{id}/terminal", tag = "sessions",
+    params(("id" = String, Path, description = "Id, or a unique prefix of one."), TerminalQuery),
+    responses((status = 101, description = "The WebSocket begins."),
+        (status = 426, description = "The request asks for no WebSocket.", body = crate::api::Problem), OfSession)
+)]
+pub(super) async fn terminal(
+    State(state): State<AppState>,
+    caller: Caller,
+    Named(id): Named,
+    Asked(query): Asked<TerminalQuery>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Failure> {
+    caller.may_see(id)?;
+    let upgrade = upgrade.map_err(|_| Failure::NoUpgrade)?;
+    let handle = state.supervisor.live(id).ok_or(Refusal::Denied(Denied::Ended))?;
+    let seated = caller.sits_at(id);
+    let who = match &caller {
+        Caller::Admin(admin) if !seated => admin.who.clone(),
+        _ => handle.spec.user.to_string(),
+    };
+    let role = query.role.unwrap_or(if seated { Role::Driver } else { Role::Observer });
+    // Joined before the upgrade, so that a refusal is an answer and not a broken socket.
+    let viewer = handle.join(who, role, true, query.after).await.map_err(Refusal::Denied)?;
+    let tracker = state.tracker.clone();
+    let upgrade = upgrade.max_message_size(INPUT_LIMIT).max_frame_size(INPUT_LIMIT);
+    Ok(upgrade.on_upgrade(move |socket| tracker.track_future(converse(state, handle, viewer, socket))))
+}
+
+/// Why a conversation is over.
+enum Over {
+    /// The session has ended; the client has been told.
+    Ended,
+    /// The daemon stops.
+    Stopping,
+    /// The client closed, broke off, or stalled.
+    Gone,
+    /// The client said what makes no sense.
+    Nonsense,
+}
+
+async fn converse(state: AppState, handle: SessionHandle, viewer: Viewer, socket: WebSocket) {
+    let (mut sink, stream) = socket.split();
+    let window = Window::default();
+    let heard = Heard::now();
+    let hands = viewer.hands();
+    let room = Semaphore::new(TYPED_LIMIT);
+    let (typed, typing) = mpsc::channel(TYPED_MESSAGES);
+    let over = tokio::select! {
+        over = eyes(&mut sink, viewer, &window, &heard) => over,
+        over = ears(stream, &hands, &window, &heard, typed, &room) => over,
+        () = fingers(&hands, typing, &room) => Over::Gone,
+        () = state.stopping.cancelled() => Over::Stopping,
+    };
+    let (code, reason) = match over {
+        Over::Ended => (close_code::NORMAL, "the session has ended"),
+        Over::Stopping => (close_code::RESTART, "the daemon stops; join again"),
+        Over::Nonsense => (close_code::POLICY, "that message makes no sense"),
+        Over::Gone => (close_code::AWAY, "no answer"),
+    };
+    let close = Message::Close(Some(CloseFrame { code, reason: Utf8Bytes::from_static(reason) }));
+    timeout(Duration::from_secs(1), sink.send(close)).await.ok();
+    tracing::debug!(session = %handle.id, reason, "a terminal was left");
+}
+
+/// Shows the client what the viewer sees.
+async fn eyes(sink: &mut Sink, mut viewer: Viewer, window: &Window, heard: &Heard) -> Over {
+    let mut ping = interval(PING);
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut waiting = None;
+    loop {
+        let sight = match waiting.take() {
+            Some(sight) => Some(sight),
+            None => tokio::select! {
+                sight = async { window.room().await; viewer.next().await } => sight,
+                _ = ping.tick() => {
+                    if heard.since() > SILENCE || write(sink, Message::Ping(Bytes::new())).await.is_err() {
+                        return Over::Gone;
+                    }
+                    continue;
+                }
+            },
+        };
+        let Some(sight) = sight else { return Over::Stopping };
+        let ended = matches!(sight, Sight::Exit { .. });
+        for message in render(sight, &mut viewer, &mut waiting, window) {
+            if write(sink, message).await.is_err() {
+                return Over::Gone;
+            }
+        }
+        if ended {
+            return Over::Ended;
+        }
+    }
+}
+
+/// The messages for a sight. Output that is there already joins the message; what else comes is `waiting`.
+fn render(sight: Sight, viewer: &mut Viewer, waiting: &mut Option<Sight>, window: &Window) -> Vec<Message> {
+    match sight {
+        Sight::Output { seq, bytes } => {
+            let (mut last, mut all) = (seq, output(seq, &bytes));
+            while all.len() < MESSAGE / 2 {
+                match viewer.next().now_or_never() {
+                    Some(Some(Sight::Output { seq, bytes })) if all.len() + bytes.len() <= MESSAGE => {
+                        last = seq;
+                        all.put_slice(&bytes);
+                    }
+                    Some(other) => {
+                        *waiting = other;
+                        break;
+                    }
+                    None => break,
+                }
+            }
+            all[..8].copy_from_slice(&last.to_be_bytes());
+            window.sent(last, all.len());
+            vec![Message::Binary(all.freeze())]
+        }
+        Sight::Snapshot { seq, cols, rows, bytes } => {
+            let bytes = output(seq, &bytes).freeze();
+            window.sent(seq, bytes.len());
+            vec![text(&FromTerminal::Snapshot { seq, cols, rows }), Message::Binary(bytes)]
+        }
+        Sight::Resize { seq, cols, rows } => vec![text(&FromTerminal::Resize { seq, cols, rows })],
+        Sight::Role(role) => vec![text(&FromTerminal::Role { role })],
+        Sight::Notice(notice) => vec![text(&FromTerminal::Notice { text: notice })],
+        Sight::Exit { code, reason } => vec![text(&FromTerminal::Exit { code, reason })],
+    }
+}
+
+fn output(seq: u64, bytes: &[u8]) -> BytesMut {
+    let mut message = BytesMut::with_capacity(8 + bytes.len());
+    message.put_u64(seq);
+    message.put_slice(bytes);
+    message
+}
+
+fn text(message: &FromTerminal) -> Message {
+    Message::Text(serde_json::to_string(message).unwrap_or_default().into())
+}
+
+async fn write(sink: &mut Sink, message: Message) -> Result<(), ()> {
+    match timeout(WRITE, sink.send(message)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(()),
+    }
+}
+
+/// Takes what the client says. Typed bytes wait for the program elsewhere; nothing else ever waits for it.
+async fn ears(
+    mut stream: Stream,
+    hands: &Hands,
+    window: &Window,
+    heard: &Heard,
+    typed: mpsc::Sender<Bytes>,
+    room: &Semaphore,
+) -> Over {
+    while let Some(Ok(message)) = stream.next().await {
+        heard.again();
+        match message {
+            Message::Binary(bytes) => {
+                let Ok(permit) = room.acquire_many(weight(&bytes)).await else { return Over::Gone };
+                permit.forget();
+                if typed.send(bytes).await.is_err() {
+                    return Over::Gone;
+                }
+            }
+            Message::Text(text) => match serde_json::from_str(&text) {
+                Ok(ToTerminal::Ack { seq }) => window.acknowledge(seq),
+                Ok(ToTerminal::Resize { cols, rows }) => hands.resize(cols, rows).await,
+                Ok(ToTerminal::Role { role }) => hands.want(role).await,
+                Err(_) => return Over::Nonsense,
+            },
+            Message::Ping(_) | Message::Pong(_) => {}
+            Message::Close(_) => return Over::Gone,
+        }
+    }
+    Over::Gone
+}
+
+/// Types what the client typed, at the program's speed.
+async fn fingers(hands: &Hands, mut typing: mpsc::Receiver<Bytes>, room: &Semaphore) {
+    while let Some(bytes) = typing.recv().await {
+        let weight = weight(&bytes);
+        hands.input(bytes).await;
+        room.add_permits(weight as usize);
+    }
+    // The ears have ended, and with them the conversation.
+    pin!(std::future::pending::<()>()).await;
+}
+
+fn weight(bytes: &Bytes) -> u32 {
+    u32::try_from(bytes.len()).unwrap_or(u32::MAX).min(TYPED_LIMIT as u32)
+}
+
+/// When the client last said anything.
+struct Heard {
+    start: Instant,
+    at_ms: AtomicU64,
+}
+
+impl Heard {
+    fn now() -> Heard {
+        Heard { start: Instant::now(), at_ms: AtomicU64::new(0) }
+    }
+
+    fn again(&self) {
+        self.at_ms.store(self.start.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    fn since(&self) -> Duration {
+        let at = Duration::from_millis(self.at_ms.load(Ordering::Relaxed));
+        self.start.elapsed().saturating_sub(at)
+    }
+}

@@ -1,0 +1,281 @@
+//! What happens to a record of the guest: journal, then screen, then feed; and, once on disk, the ack.
+//!
+//! ```text
+//!   frame ──▶ journal.append ──▶ screen.advance ──▶ feed.push ──▶ viewers
+//!                   │
+//!                   └─▶ committer: journal.commit ──▶ ack to the guest
+//! ```
+//!
+//! When the journal cannot take a frame (a full disk), the frame is held and tried again; no other is
+//! taken before it. The guest's spool fills, then the program's terminal waits. Nothing is dropped.
+
+use std::{fs, io, path::PathBuf, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use sandbox_guest::{
+    frame::{Frame, Kind},
+    wire::{self, SpooledRequest},
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Shared, Snapshot};
+use crate::{
+    clock,
+    event::Lifecycle,
+    feed::{Item, What},
+    gateway,
+    journal::{Index, Keyframe},
+    screen::Screen,
+};
+
+/// Output between two keyframes of the screen.
+const KEYFRAME_BYTES: u64 = 1 << 20;
+/// Time between two keyframes, while there is output.
+const KEYFRAME_TIME: u64 = 10_000_000; // µs
+/// Between two tries of a journal that takes nothing.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// What a session's task does with records.
+pub(super) struct Record {
+    shared: Arc<Shared>,
+    screen: Screen,
+    index: Index,
+    dir: PathBuf,
+    context: Arc<gateway::Context>,
+    /// The last record that is in the journal.
+    last_record: u64,
+    /// (last record, its frame): what the committer is to make durable.
+    appended: watch::Sender<(u64, u64)>,
+    /// A frame that the journal did not take, with the reason.
+    held: Option<(Frame, String, Instant)>,
+    since_keyframe: u64,
+    output_bytes: u64,
+    keyframe_at: u64,
+    summary_at: u64,
+}
+
+impl Record {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        screen: Screen,
+        index: Index,
+        dir: PathBuf,
+        last_record: u64,
+        acks: watch::Sender<u64>,
+        context: Arc<gateway::Context>,
+    ) -> (Record, Committer) {
+        let appended = watch::Sender::new((last_record, 0));
+        let committer = Committer { shared: Arc::clone(&shared), appended: appended.subscribe(), acks };
+        let output_bytes = index.output_bytes();
+        let now = clock::now();
+        let record = Record {
+            shared,
+            screen,
+            index,
+            dir,
+            context,
+            last_record,
+            appended,
+            held: None,
+            since_keyframe: 0,
+            output_bytes,
+            keyframe_at: now,
+            summary_at: 0,
+        };
+        (record, committer)
+    }
+
+    /// Takes a record, unless it has been taken before. Tells what it says of the session's life.
+    pub(super) async fn take(&mut self, frame: Frame) -> Option<Lifecycle> {
+        if frame.head.seq <= self.last_record {
+            return None;
+        }
+        if frame.head.kind == Kind::Request {
+            return self.take_request(frame).await;
+        }
+        let Frame { head, payload } = frame;
+        let payload = Bytes::from(payload);
+        let appended = self.shared.recorder.append(head.time, head.seq, head.kind, payload.clone());
+        let seq = match appended {
+            Ok(seq) => seq,
+            Err(error) => {
+                self.hold(Frame { head, payload: payload.into() }, &error);
+                return None;
+            }
+        };
+        self.last_record = head.seq;
+        self.appended.send_replace((head.seq, seq));
+        match head.kind {
+            Kind::Output => {
+                self.screen.advance(&payload);
+                self.since_keyframe += payload.len() as u64;
+                self.output_bytes += payload.len() as u64;
+                self.shared.feed.push(Item { seq, what: What::Output(payload) });
+                if self.since_keyframe >= KEYFRAME_BYTES {
+                    self.keyframe();
+                }
+                None
+            }
+            Kind::Resize => {
+                if let Some((cols, rows)) = wire::decode_size(&payload) {
+                    self.screen.resize(cols, rows);
+                    self.shared.feed.push(Item { seq, what: What::Resize { cols, rows } });
+                }
+                None
+            }
+            Kind::Lifecycle => serde_json::from_slice(&payload).ok(),
+            _ => None,
+        }
+    }
+
+    /// A request that the guest answered while the daemon was away.
+    async fn take_request(&mut self, frame: Frame) -> Option<Lifecycle> {
+        let outcome = match wire::split_head::<SpooledRequest>(&frame.payload) {
+            Ok((request, body)) => {
+                gateway::ingest(&self.context, &request, Bytes::copy_from_slice(body)).await
+            }
+            Err(error) => {
+                tracing::error!(session = %self.shared.id, %error, "a spooled request makes no sense");
+                Ok(0)
+            }
+        };
+        match outcome {
+            Ok(seq) => {
+                self.last_record = frame.head.seq;
+                self.appended.send_replace((frame.head.seq, seq));
+            }
+            Err(error) => self.hold(frame, &error),
+        }
+        None
+    }
+
+    fn hold(&mut self, frame: Frame, error: &dyn std::error::Error) {
+        if self.held.is_none() {
+            tracing::error!(session = %self.shared.id, %error, "the journal takes nothing; the program waits");
+        }
+        self.held = Some((frame, format!("recording waits: {error}"), Instant::now() + RETRY));
+    }
+
+    /// Whether a frame waits for the journal.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// What keeps the journal from taking frames.
+    pub(super) fn problem(&self) -> Option<&str> {
+        self.held.as_ref().map(|(_, problem, _)| problem.as_str())
+    }
+
+    /// Tries the held frame again, when it is time. Cancel-safe: the frame is only taken after the wait.
+    pub(super) async fn retry(&mut self) -> Option<Lifecycle> {
+        let at = self.held.as_ref().map_or_else(Instant::now, |(_, _, at)| *at);
+        sleep_until(at).await;
+        let (frame, ..) = self.held.take()?;
+        self.take(frame).await
+    }
+
+    /// Appends an event of the session's life, now.
+    pub(super) fn event(&self, event: &Lifecycle) {
+        if let Err(error) = self.shared.recorder.event(Kind::Lifecycle, event) {
+            tracing::error!(session = %self.shared.id, %error, ?event, "an event could not be recorded");
+        }
+    }
+
+    /// The screen as it is, and the frame that it stands for.
+    pub(super) fn snapshot(&mut self) -> Snapshot {
+        let (cols, rows) = self.screen.size();
+        let seq = *self.shared.feed.head().borrow();
+        Snapshot { seq, cols, rows, bytes: self.screen.snapshot().into() }
+    }
+
+    pub(super) fn size(&self) -> (u16, u16) {
+        self.screen.size()
+    }
+
+    pub(super) fn title(&self) -> &str {
+        self.screen.title()
+    }
+
+    pub(super) fn take_replies(&mut self) -> Vec<u8> {
+        self.screen.take_replies()
+    }
+
+    /// Writes what spares a later daemon work: a keyframe of the screen and the summary so far. Both can be
+    /// thrown away. Does so when it is time, or `now`.
+    pub(super) async fn keep(&mut self, now: bool) {
+        let time = clock::now();
+        if self.since_keyframe > 0 && (now || time.saturating_sub(self.keyframe_at) >= KEYFRAME_TIME) {
+            self.keyframe();
+        }
+        let (seq, summary) = self.shared.recorder.summary();
+        if seq > self.summary_at && (now || seq > self.summary_at + 64) {
+            self.summary_at = seq;
+            if let Err(error) = write_atomically(&self.dir.join("summary.json"), &(seq, summary)) {
+                tracing::warn!(session = %self.shared.id, %error, "the summary so far could not be kept");
+            }
+        }
+    }
+
+    /// Comes to rest when the daemon stops: what has been appended is made durable.
+    pub(super) async fn rest(&mut self) {
+        self.keep(true).await;
+        let head = *self.shared.recorder.journal().head().borrow();
+        if let Err(error) = self.shared.recorder.commit(head).await {
+            tracing::error!(session = %self.shared.id, %error, "the journal could not be committed");
+        }
+    }
+
+    fn keyframe(&mut self) {
+        self.since_keyframe = 0;
+        self.keyframe_at = clock::now();
+        let (cols, rows) = self.screen.size();
+        let keyframe = Keyframe {
+            seq: *self.shared.feed.head().borrow(),
+            time: self.keyframe_at,
+            position: self.shared.recorder.journal().position(),
+            output_bytes: self.output_bytes,
+            cols,
+            rows,
+            screen: self.screen.snapshot(),
+        };
+        if let Err(error) = self.index.push(keyframe) {
+            tracing::warn!(session = %self.shared.id, %error, "a keyframe could not be kept");
+        }
+    }
+}
+
+/// Writes JSON so that a reader finds the old content or the new.
+fn write_atomically(path: &std::path::Path, value: &impl serde::Serialize) -> io::Result<()> {
+    let new = path.with_extension("new");
+    fs::write(&new, serde_json::to_vec(value)?)?;
+    fs::rename(&new, path)
+}
+
+/// Makes records durable and acknowledges them: the only one who may.
+pub(super) struct Committer {
+    shared: Arc<Shared>,
+    appended: watch::Receiver<(u64, u64)>,
+    acks: watch::Sender<u64>,
+}
+
+impl Committer {
+    pub(super) async fn run(mut self, cancel: CancellationToken) {
+        while let Some(Ok(())) = cancel.run_until_cancelled(self.appended.changed()).await {
+            let (record, seq) = *self.appended.borrow_and_update();
+            match self.shared.recorder.commit(seq).await {
+                Ok(()) => {
+                    self.acks.send_replace(record);
+                }
+                Err(error) => {
+                    tracing::error!(session = %self.shared.id, %error, "the journal could not be committed");
+                    tokio::time::sleep(RETRY).await;
+                    self.appended.mark_changed();
+                }
+            }
+        }
+    }
+}

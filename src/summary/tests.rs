@@ -1,0 +1,150 @@
+use bytes::Bytes;
+use opentelemetry_proto::tonic::{
+    common::v1::{AnyValue, KeyValue, any_value::Value},
+    logs::v1::{LogRecord, ResourceLogs, ScopeLogs},
+    metrics::v1::{
+        AggregationTemporality, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, metric::Data,
+        number_data_point,
+    },
+};
+
+use super::*;
+
+fn text(key: &str, value: &str) -> KeyValue {
+    with(key, Value::StringValue(value.to_owned()))
+}
+
+fn with(key: &str, value: Value) -> KeyValue {
+    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
+}
+
+fn entry(kind: Kind, payload: Vec<u8>) -> Entry {
+    Entry { seq: 1, time: 1, origin: 0, kind, payload: Bytes::from(payload) }
+}
+
+fn event(attributes: Vec<KeyValue>) -> Entry {
+    let record = LogRecord { attributes, ..LogRecord::default() };
+    let scope = ScopeLogs { log_records: vec![record], ..ScopeLogs::default() };
+    let resource = ResourceLogs { scope_logs: vec![scope], ..ResourceLogs::default() };
+    entry(Kind::Logs, ExportLogsServiceRequest { resource_logs: vec![resource] }.encode_to_vec())
+}
+
+fn metric(name: &str, value: f64, start: u64, temporality: AggregationTemporality) -> Entry {
+    let point = NumberDataPoint {
+        start_time_unix_nano: start,
+        value: Some(number_data_point::Value::AsDouble(value)),
+        ..NumberDataPoint::default()
+    };
+    let sum =
+        Sum { data_points: vec![point], aggregation_temporality: temporality as i32, is_monotonic: true };
+    let metric = Metric { name: name.to_owned(), data: Some(Data::Sum(sum)), ..Metric::default() };
+    let scope = ScopeMetrics { metrics: vec![metric], ..ScopeMetrics::default() };
+    let resource = ResourceMetrics { scope_metrics: vec![scope], ..ResourceMetrics::default() };
+    entry(Kind::Metrics, ExportMetricsServiceRequest { resource_metrics: vec![resource] }.encode_to_vec())
+}
+
+fn fold(entries: &[Entry]) -> Summary {
+    let mut summary = Summary::default();
+    entries.iter().for_each(|e| summary.apply(e));
+    summary
+}
+
+#[test]
+fn numbers_count_in_whatever_type_they_come() {
+    let request = |tokens: Value, cost: Value| {
+        event(vec![
+            text("event.name", "api_request"),
+            text("model", "m"),
+            with("input_tokens", tokens),
+            with("cost_usd", cost),
+        ])
+    };
+    let summary = fold(&[
+        request(Value::IntValue(3), Value::DoubleValue(0.5)),
+        request(Value::StringValue("4".to_owned()), Value::StringValue("0.25".to_owned())),
+        request(Value::DoubleValue(5.0), Value::IntValue(1)),
+        request(Value::IntValue(-7), Value::DoubleValue(f64::NAN)),
+    ]);
+    let totals = summary.totals();
+    assert_eq!((totals.input_tokens, totals.cost_usd), (12, 1.75));
+    assert_eq!(summary.models["m"].calls, 4);
+}
+
+#[test]
+fn tools_turns_and_errors_are_counted() {
+    let summary = fold(&[
+        event(vec![text("event.name", "user_prompt"), text("session.id", "s1")]),
+        event(vec![
+            text("event.name", "tool_result"),
+            text("tool_name", "Bash"),
+            text("success", "true"),
+            text("duration_ms", "12"),
+        ]),
+        event(vec![text("event.name", "tool_result"), text("tool_name", "Bash"), text("success", "false")]),
+        event(vec![text("event.name", "api_error"), text("session.id", "s2")]),
+    ]);
+    let totals = summary.totals();
+    assert_eq!((totals.turns, totals.tools, totals.errors), (1, 2, 2));
+    assert_eq!(summary.tools["Bash"], ToolUse { calls: 2, failures: 1, duration_ms: 12 });
+    assert_eq!(summary.claude_sessions.len(), 2);
+}
+
+#[test]
+fn a_cumulative_counter_counts_once_however_often_it_is_sent() {
+    use AggregationTemporality::{Cumulative, Delta};
+    let summary = fold(&[
+        metric("claude_code.commit.count", 1.0, 10, Cumulative),
+        metric("claude_code.commit.count", 2.0, 10, Cumulative),
+        metric("claude_code.commit.count", 1.0, 99, Cumulative),
+        metric("claude_code.active_time.total", 1.5, 1, Delta),
+        metric("claude_code.active_time.total", 2.0, 2, Delta),
+    ]);
+    let sums = summary.counters.sums();
+    assert_eq!(sums["claude_code.commit.count"], 3.0, "two processes: 2 and 1");
+    assert_eq!(sums["claude_code.active_time.total"], 3.5);
+}
+
+#[test]
+fn invented_names_fill_no_memory() {
+    let mut summary = Summary::default();
+    for n in 0..2 * NAMES {
+        let tool = text("tool_name", &format!("tool {n}"));
+        summary.apply(&event(vec![
+            text("event.name", "tool_result"),
+            tool,
+            text("session.id", &n.to_string()),
+        ]));
+    }
+    assert_eq!(summary.totals().tools, 2 * NAMES as u64);
+    assert!(summary.tools.len() <= NAMES + 1 && summary.claude_sessions.len() <= NAMES);
+}
+
+#[test]
+fn a_budget_is_over_by_the_gateways_count() {
+    let call = event::Model {
+        model: "m".into(),
+        status: 200,
+        input_tokens: 60,
+        output_tokens: 40,
+        cost_usd: 0.5,
+        ..Default::default()
+    };
+    let summary = fold(&[entry(Kind::Model, serde_json::to_vec(&call).expect("JSON"))]);
+    let budget = |usd, tokens| Budget { usd, tokens };
+    assert!(!summary.is_over(&budget(None, None)));
+    assert!(summary.is_over(&budget(Some(0.5), None)) && !summary.is_over(&budget(Some(0.51), None)));
+    assert!(summary.is_over(&budget(None, Some(100))) && !summary.is_over(&budget(None, Some(101))));
+}
+
+#[test]
+fn what_is_kept_goes_on_as_what_was() {
+    let entries = [
+        event(vec![text("event.name", "user_prompt"), with("event.sequence", Value::IntValue(0))]),
+        metric("claude_code.cost.usage", 1.0, 1, AggregationTemporality::Cumulative),
+    ];
+    let half = fold(&entries[..1]);
+    let mut kept: Summary =
+        serde_json::from_slice(&serde_json::to_vec(&half).expect("JSON")).expect("a summary");
+    kept.apply(&entries[1]);
+    assert_eq!(kept, fold(&entries));
+}

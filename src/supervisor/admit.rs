@@ -1,0 +1,192 @@
+//! Who gets a session: a request checked field by field, limits, the resolved spec.
+
+use std::{sync::PoisonError, time::Duration};
+
+use super::{Refusal, Supervisor, somebody};
+use crate::{
+    api::StartRequest,
+    session::SessionHandle,
+    spec::{Credential, Profile, Spec, User},
+};
+
+/// Terminal size of a session that names none.
+const SIZE: (u16, u16) = (120, 36);
+/// Longest program line, in bytes, arguments together.
+const PROGRAM_LIMIT: usize = 128 << 10;
+
+impl Supervisor {
+    /// Starts a session. Returns as soon as it is on record, with its container on the way.
+    pub async fn start(&self, request: StartRequest, caller: Option<User>) -> Result<SessionHandle, Refusal> {
+        let api_key = request.api_key.clone();
+        let spec = self.admit(request, caller).await?;
+        if let Some(key) = &api_key {
+            self.inner.handed_out.lock().unwrap_or_else(PoisonError::into_inner).push(key.clone());
+        }
+        let started = self.launch(spec, api_key).await;
+        self.inner.metrics.started(started.is_ok());
+        started
+    }
+
+    async fn admit(&self, request: StartRequest, caller: Option<User>) -> Result<Spec, Refusal> {
+        if self.inner.cancel.is_cancelled() {
+            return Err(Refusal::Stopping);
+        }
+        let spec = resolve(&self.inner.config.profiles, &self.inner.config.default_profile, request, caller)?;
+        if let Some(runtime) = &spec.profile.runtime {
+            let known = self.inner.engine.health().await?.runtimes;
+            if !known.contains(runtime) {
+                return Err(invalid(
+                    "profile",
+                    format!(
+                        "it asks for the runtime '{runtime}', which the engine does not have (it has {}); install it, or choose another profile",
+                        known.join(", ")
+                    ),
+                ));
+            }
+        }
+        self.inner
+            .engine
+            .image_env(&spec.profile.image)
+            .await
+            .map_err(|e| invalid("image", e.to_string()))?;
+        self.check_space()?;
+        let limits = &self.inner.config;
+        let (all, theirs) = self.inner.store.count_live(&spec.user.email).await?;
+        if all >= limits.max_sessions {
+            return Err(Refusal::Limit(format!(
+                "{all} sessions are alive, as many as max_sessions allows; end one, or raise it"
+            )));
+        }
+        if theirs >= limits.max_sessions_per_user {
+            return Err(Refusal::Limit(format!(
+                "{} has {theirs} sessions alive, as many as max_sessions_per_user allows; end one first",
+                spec.user.email
+            )));
+        }
+        Ok(spec)
+    }
+}
+
+/// Lays a request over its profile, checking each field.
+fn resolve(
+    profiles: &std::collections::BTreeMap<String, Profile>,
+    default: &str,
+    request: StartRequest,
+    caller: Option<User>,
+) -> Result<Spec, Refusal> {
+    let name = request.profile.unwrap_or_else(|| default.to_owned());
+    let mut profile = profiles.get(&name).cloned().ok_or_else(|| {
+        let known: Vec<&str> = profiles.keys().map(String::as_str).collect();
+        invalid("profile", format!("there is none of this name; there are {}", known.join(", ")))
+    })?;
+    let user = somebody(request.user, caller);
+    let user = User::new(&user.name, &user.email).map_err(|e| invalid("user", e.to_string()))?;
+    if let Some(image) = request.image {
+        if image.is_empty() || image.len() > 255 || !image.chars().all(is_image_char) {
+            return Err(invalid("image", "give an image reference such as debian:bookworm-slim".to_owned()));
+        }
+        profile.image = image;
+    }
+    if !request.program.is_empty() {
+        let long = request.program.iter().map(String::len).sum::<usize>() > PROGRAM_LIMIT;
+        if long || request.program[0].is_empty() || request.program.iter().any(|a| a.contains('\0')) {
+            return Err(invalid(
+                "program",
+                "give a program and arguments, at most 128 KiB, without NUL".to_owned(),
+            ));
+        }
+        profile.program = request.program;
+    }
+    if let Some(ttl) = request.ttl_s {
+        let most = profile.ttl.as_secs();
+        if ttl == 0 || ttl > most {
+            return Err(invalid(
+                "ttl_s",
+                format!("give 1 to {most} seconds, the most that profile {name} allows"),
+            ));
+        }
+        profile.ttl = Duration::from_secs(ttl);
+    }
+    if let Some(workspace) = &request.workspace
+        && !is_workspace_name(workspace)
+    {
+        let problem = "give 1 to 64 letters, digits, '-', '_' or '.', beginning with a letter or digit";
+        return Err(invalid("workspace", problem.to_owned()));
+    }
+    let size = |field, asked: Option<u16>, usual| match asked {
+        Some(n) if !(1..=1000).contains(&n) => Err(invalid(field, "give 1 to 1000".to_owned())),
+        n => Ok(n.unwrap_or(usual)),
+    };
+    if let Some(key) = &request.api_key {
+        if profile.credential != Credential::User {
+            let problem = format!("profile {name} brings its own credential; leave the key out");
+            return Err(invalid("api_key", problem));
+        }
+        if key.is_empty() || key.len() > 1024 || !key.chars().all(|c| c.is_ascii_graphic()) {
+            return Err(invalid("api_key", "give a key such as sk-ant-…, without spaces".to_owned()));
+        }
+    }
+    Ok(Spec {
+        user,
+        profile_name: name,
+        cols: size("cols", request.cols, SIZE.0)?,
+        rows: size("rows", request.rows, SIZE.1)?,
+        profile,
+        workspace: request.workspace,
+    })
+}
+
+fn is_image_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "._-/:@".contains(c)
+}
+
+fn is_workspace_name(name: &str) -> bool {
+    name.len() <= 64
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+}
+
+pub(super) fn invalid(field: &'static str, problem: String) -> Refusal {
+    Refusal::Invalid { field, problem }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn ask(request: StartRequest) -> Result<Spec, Refusal> {
+        resolve(&Config::default().profiles, "demo", request, None)
+    }
+
+    fn refused_field(request: StartRequest) -> &'static str {
+        match ask(request) {
+            Err(Refusal::Invalid { field, .. }) => field,
+            other => panic!("expected a refused field, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_empty_request_is_the_profile() {
+        let spec = ask(StartRequest::default()).expect("nothing is wrong with it");
+        assert_eq!((spec.profile_name.as_str(), spec.cols, spec.rows), ("demo", 120, 36));
+        assert_eq!(spec.profile.program, ["claude"]);
+    }
+
+    #[test]
+    fn each_bad_field_is_named() {
+        let request = StartRequest::default;
+        let user = User { name: String::new(), email: "a@b".to_owned() };
+        assert_eq!(refused_field(StartRequest { user: Some(user), ..request() }), "user");
+        assert_eq!(refused_field(StartRequest { profile: Some("x".into()), ..request() }), "profile");
+        assert_eq!(refused_field(StartRequest { image: Some("a b".into()), ..request() }), "image");
+        assert_eq!(refused_field(StartRequest { program: vec!["a\0".into()], ..request() }), "program");
+        assert_eq!(refused_field(StartRequest { ttl_s: Some(0), ..request() }), "ttl_s");
+        assert_eq!(refused_field(StartRequest { ttl_s: Some(u64::MAX), ..request() }), "ttl_s");
+        assert_eq!(refused_field(StartRequest { workspace: Some("../x".into()), ..request() }), "workspace");
+        assert_eq!(refused_field(StartRequest { workspace: Some("..".into()), ..request() }), "workspace");
+        assert_eq!(refused_field(StartRequest { cols: Some(0), ..request() }), "cols");
+        assert_eq!(refused_field(StartRequest { rows: Some(1001), ..request() }), "rows");
+        assert_eq!(refused_field(StartRequest { api_key: Some("sk".into()), ..request() }), "api_key");
+    }
+}

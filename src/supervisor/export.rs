@@ -1,0 +1,85 @@
+//! An export: a bundle written on a thread of its own, handed over as it comes.
+
+use std::{io, sync::PoisonError};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream::BoxStream};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::io::SyncIoBridge;
+
+use super::{Refusal, Supervisor};
+use crate::{
+    export::{ExportError, Source, write_bundle},
+    id::SessionId,
+    lifecycle::{self, Request},
+    redact::Redactor,
+};
+
+/// Pieces that wait for whoever reads; when it is full, the export waits.
+const PIECES: usize = 16;
+/// How large they are.
+const PIECE: usize = 64 << 10; // bytes
+
+impl Supervisor {
+    /// A session's bundle, as it is written. Stops when nobody reads it any more. An export that fails after
+    /// it began ends with an error, so that nobody takes a part for the whole.
+    pub async fn export(&self, id: SessionId) -> Result<BoxStream<'static, io::Result<Bytes>>, Refusal> {
+        let session = self.session(id).await?;
+        lifecycle::decide(session.phase, Request::Export)?;
+        let spec = self.spec(id).await?;
+        // What was appended so far is in the bundle; it goes on disk first, so that nothing is handed out
+        // that a crash could take back.
+        let through = match self.live(id) {
+            Some(handle) => {
+                let head = *handle.recorder.journal().head().borrow();
+                handle.recorder.commit(head).await?;
+                head
+            }
+            None => u64::MAX,
+        };
+        let (journal, scratch) = (self.journal_dir(id), self.session_dir(id));
+        let key = std::sync::Arc::clone(&self.inner.key);
+        let redactor = Redactor::new(&self.secrets());
+        let (send, pieces) = mpsc::channel::<io::Result<Bytes>>(PIECES);
+        let (read, write) = tokio::io::duplex(PIECE * 4);
+        let write = SyncIoBridge::new(write);
+        let writing = tokio::task::spawn_blocking(move || {
+            let source = Source { session, spec, journal, through, scratch, key: &key, redactor };
+            write_bundle(source, io::BufWriter::with_capacity(PIECE, write)).map(drop)
+        });
+        self.inner.tracker.spawn(pass_on(read, writing, send, id));
+        Ok(ReceiverStream::new(pieces).boxed())
+    }
+
+    /// Every credential that this daemon holds or has handed out since it started.
+    fn secrets(&self) -> Vec<String> {
+        let key_file = self.inner.config.model.key_file.as_deref();
+        let own =
+            key_file.and_then(|path| std::fs::read_to_string(path).ok()).map(|key| key.trim().to_owned());
+        let handed = self.inner.handed_out.lock().unwrap_or_else(PoisonError::into_inner);
+        own.into_iter().chain(handed.iter().cloned()).collect()
+    }
+}
+
+async fn pass_on(
+    read: tokio::io::DuplexStream,
+    writing: tokio::task::JoinHandle<Result<(), ExportError>>,
+    send: mpsc::Sender<io::Result<Bytes>>,
+    id: SessionId,
+) {
+    let mut pieces = tokio_util::io::ReaderStream::with_capacity(read, PIECE);
+    while let Some(piece) = pieces.next().await {
+        if send.send(piece).await.is_err() {
+            // Nobody reads: dropping our end lets the writer fail and stop.
+            return;
+        }
+    }
+    let outcome = match writing.await {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => error.to_string(),
+    };
+    tracing::error!(session = %id, error = outcome, "an export failed");
+    send.send(Err(io::Error::other(outcome))).await.ok();
+}

@@ -1,0 +1,280 @@
+//! From a spec, or from a row in the store, to a running session task.
+
+use std::{fs, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Refusal, Supervisor, bind, spares::Spare};
+use crate::{
+    api, clock,
+    engine::Unit,
+    event::Lifecycle,
+    gateway::Context,
+    id::SessionId,
+    inject::{self, Injection},
+    journal::{Index, Journal, Kind, Reader},
+    lifecycle::Phase,
+    recorder::Recorder,
+    screen::Screen,
+    session::{Launch, Origin, SessionHandle},
+    spec::Spec,
+    store::NewSession,
+    summary::Summary,
+};
+use sandbox_guest::wire;
+
+impl Supervisor {
+    /// Puts a session on record and starts its task, in a spare if one fits.
+    pub(super) async fn launch(&self, spec: Spec, api_key: Option<String>) -> Result<SessionHandle, Refusal> {
+        let began = Instant::now();
+        let spare = if spec.workspace.is_none() { self.inner.spares.take(&spec) } else { None };
+        let (id, origin, unit, control, gateway) = match spare {
+            Some(Spare { id, unit, control, gateway, .. }) => (id, Origin::Spare, unit, control, gateway),
+            None => {
+                let id = SessionId::new();
+                let volume = self.volume(id, &spec).await?;
+                let unit = self.unit(id, &spec, volume);
+                make_private_dir(&unit.folder)?;
+                let (control, gateway) =
+                    (bind(&unit.folder, "control.sock")?, bind(&unit.folder, "gateway.sock")?);
+                (id, Origin::Fresh, unit, control, gateway)
+            }
+        };
+        let view = first_view(id, &spec);
+        let row = NewSession { view: &view, spec: &spec, volume: &unit.volume };
+        if let Err(error) = self.inner.store.insert(row).await {
+            self.abandon(&unit).await;
+            return Err(error.into());
+        }
+        let launched =
+            self.begin(origin, unit.clone(), Arc::new(spec), api_key, view, control, gateway).await;
+        if launched.is_err() {
+            self.abandon(&unit).await;
+            self.inner.store.delete(id).await?;
+            super::remove_dir(&self.session_dir(id))?;
+        }
+        tracing::info!(session = %id, ?origin, duration_ms = began.elapsed().as_millis(), "session requested");
+        launched
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is one thing that the caller has just made")]
+    async fn begin(
+        &self,
+        origin: Origin,
+        unit: Unit,
+        spec: Arc<Spec>,
+        api_key: Option<String>,
+        view: api::Session,
+        control: tokio::net::UnixListener,
+        gateway: tokio::net::UnixListener,
+    ) -> Result<SessionHandle, Refusal> {
+        let id = unit.session;
+        let dir = self.session_dir(id);
+        make_private_dir(&dir)?;
+        let injection = self.injection(id, &spec, api_key.as_deref()).await?;
+        let journal = Journal::create(&dir.join("journal"), id)?;
+        let recorder = Recorder::new(journal, 0, Summary::default(), clock::now());
+        recorder.event(Kind::Lifecycle, &Lifecycle::Phase { phase: Phase::Requested, reason: None })?;
+        recorder.event(Kind::Injected, &injection.masked)?;
+        recorder.append(
+            clock::now(),
+            0,
+            Kind::Resize,
+            wire::encode_size(spec.cols, spec.rows).to_vec().into(),
+        )?;
+        let context = self.context(id, &spec, &recorder)?;
+        let screen = Screen::new(spec.cols, spec.rows);
+        let index = Index::open(&dir)?;
+        Ok(self.run_task(Launch {
+            origin,
+            keep_volume: spec.workspace.is_some(),
+            spec,
+            unit,
+            injection,
+            engine: Arc::clone(&self.inner.engine),
+            store: self.inner.store.clone(),
+            key: Arc::clone(&self.inner.key),
+            recorder,
+            index,
+            dir,
+            screen,
+            last_record: 0,
+            control,
+            gateway,
+            context,
+            view,
+        }))
+    }
+
+    /// Takes a session over from an earlier daemon: opens its journal, cuts a torn tail, rebuilds screen and
+    /// summary from what was kept and the frames after it.
+    pub(super) async fn adopt(&self, id: SessionId) -> Result<SessionHandle, Refusal> {
+        let spec = Arc::new(self.spec(id).await?);
+        let view = self.inner.store.view(id).await?.ok_or_else(|| Refusal::NotFound(id.to_string()))?;
+        let volume = self.inner.store.volume(id).await?.unwrap_or_default();
+        let unit = self.unit(id, &spec, volume);
+        let dir = self.session_dir(id);
+        let (journal, recovered) = Journal::open(&dir.join("journal"), id)?;
+        let (seq, summary) = kept_summary(&dir).unwrap_or_default();
+        let mut index = Index::open(&dir)?;
+        let (summary, active) = fold_summary(journal.dir(), seq, summary)?;
+        let screen = rebuild_screen(journal.dir(), &mut index, &spec)?;
+        let recorder = Recorder::new(journal, recovered.last_seq, summary, active);
+        recorder
+            .event(Kind::Lifecycle, &Lifecycle::Adopted { version: env!("CARGO_PKG_VERSION").to_owned() })?;
+        if recovered.cut_bytes > 0 {
+            tracing::warn!(session = %id, cut_bytes = recovered.cut_bytes, "the journal had a torn tail");
+            recorder.event(Kind::Lifecycle, &Lifecycle::Repaired { cut_bytes: recovered.cut_bytes })?;
+        }
+        // The folder is gone where only the end was left to do.
+        make_private_dir(&unit.folder)?;
+        let (control, gateway) = (bind(&unit.folder, "control.sock")?, bind(&unit.folder, "gateway.sock")?);
+        let injection = self.injection(id, &spec, None).await?;
+        let context = self.context(id, &spec, &recorder)?;
+        Ok(self.run_task(Launch {
+            origin: Origin::Adopted,
+            keep_volume: spec.workspace.is_some(),
+            spec,
+            unit,
+            injection,
+            engine: Arc::clone(&self.inner.engine),
+            store: self.inner.store.clone(),
+            key: Arc::clone(&self.inner.key),
+            recorder,
+            index,
+            dir,
+            screen,
+            last_record: recovered.last_record,
+            control,
+            gateway,
+            context,
+            view,
+        }))
+    }
+
+    fn run_task(&self, launch: Launch) -> SessionHandle {
+        let cancel: CancellationToken = self.inner.cancel.child_token();
+        let (handle, task) = launch.run(cancel);
+        self.track(handle.clone(), task);
+        handle
+    }
+
+    /// What the container is told to be. The image's own environment lies under ours.
+    async fn injection(
+        &self,
+        id: SessionId,
+        spec: &Spec,
+        api_key: Option<&str>,
+    ) -> Result<Injection, Refusal> {
+        let image_env = self.inner.engine.image_env(&spec.profile.image).await.unwrap_or_default();
+        Ok(inject::injection(spec, id, &self.inner.config.mcp_servers, api_key, &image_env))
+    }
+
+    fn context(&self, id: SessionId, spec: &Arc<Spec>, recorder: &Recorder) -> Result<Arc<Context>, Refusal> {
+        let upstream = Arc::clone(&self.inner.upstream);
+        let metrics = Arc::clone(&self.inner.metrics);
+        let context = Context::new(id, Arc::clone(spec), recorder.clone(), upstream, metrics);
+        Ok(Arc::new(context.map_err(|e| super::admit::invalid("profile", e.to_string()))?))
+    }
+
+    async fn volume(&self, id: SessionId, spec: &Spec) -> Result<String, Refusal> {
+        match &spec.workspace {
+            None => Ok(format!("sandbox-{id}")),
+            Some(name) => self
+                .inner
+                .store
+                .claim_workspace(name, &spec.user.email, id)
+                .await?
+                .map_err(|problem| super::admit::invalid("workspace", problem)),
+        }
+    }
+
+    /// Undoes what was made for a session that did not come to be.
+    pub(super) async fn abandon(&self, unit: &Unit) {
+        self.inner.store.release_workspace(unit.session).await.ok();
+        let removed = async {
+            self.inner.engine.remove(unit.session).await?;
+            if unit.volume == format!("sandbox-{}", unit.session) {
+                self.inner.engine.remove_volume(&unit.volume).await?;
+            }
+            Ok::<_, crate::engine::EngineError>(())
+        };
+        if let Err(error) = removed.await {
+            tracing::warn!(session = %unit.session, %error, "an abandoned container lingers until reconciled");
+        }
+        super::remove_dir(&unit.folder).ok();
+    }
+}
+
+fn first_view(id: SessionId, spec: &Spec) -> api::Session {
+    let now = clock::now();
+    let ttl = u64::try_from(spec.profile.ttl.as_micros()).unwrap_or(u64::MAX);
+    api::Session {
+        id,
+        user: spec.user.clone(),
+        profile: spec.profile_name.clone(),
+        credential: spec.profile.credential,
+        image: spec.profile.image.clone(),
+        program: spec.profile.program.clone(),
+        workspace: spec.workspace.clone(),
+        phase: Phase::Requested,
+        reason: None,
+        exit_code: None,
+        created_at: clock::timestamp(now),
+        started_at: None,
+        ended_at: None,
+        expires_at: Some(clock::timestamp(now.saturating_add(ttl))),
+        active_at: None,
+        cols: spec.cols,
+        rows: spec.rows,
+        title: String::new(),
+        viewers: 0,
+        warning: None,
+        recorded_bytes: 0,
+        totals: api::Totals::default(),
+        completeness: None,
+    }
+}
+
+pub(super) fn make_private_dir(path: &Path) -> std::io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+fn kept_summary(dir: &Path) -> Option<(u64, Summary)> {
+    serde_json::from_slice(&fs::read(dir.join("summary.json")).ok()?).ok()
+}
+
+/// Folds the frames after `seq`; also tells when the last of them was.
+fn fold_summary(journal: &Path, seq: u64, mut summary: Summary) -> Result<(Summary, u64), Refusal> {
+    let mut active = 0;
+    for entry in Reader::open(journal, seq + 1) {
+        let entry = entry?;
+        active = active.max(entry.time);
+        summary.apply(&entry);
+    }
+    Ok((summary, active))
+}
+
+/// The screen as of the last frame: the last keyframe, and what came after it.
+fn rebuild_screen(journal: &Path, index: &mut Index, spec: &Spec) -> Result<Screen, Refusal> {
+    let mut screen = Screen::new(spec.cols, spec.rows);
+    let mut from = 1;
+    if let Some(keyframe) = index.last() {
+        screen = Screen::new(keyframe.cols, keyframe.rows);
+        screen.advance(&keyframe.screen);
+        from = keyframe.seq + 1;
+    }
+    for entry in Reader::open(journal, from) {
+        let entry = entry?;
+        match entry.kind {
+            Kind::Output => screen.advance(&entry.payload),
+            Kind::Resize => {
+                if let Some((cols, rows)) = wire::decode_size(&entry.payload) {
+                    screen.resize(cols, rows);
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(screen)
+}

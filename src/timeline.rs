@@ -1,0 +1,220 @@
+//! The timeline: what stands in the journal, a readable line for each thing that happened.
+//!
+//! Pure. Terminal output is not in it: that is what the recording is for. Every text is inert.
+
+use opentelemetry_proto::tonic::{
+    collector::logs::v1::ExportLogsServiceRequest, collector::metrics::v1::ExportMetricsServiceRequest,
+    collector::trace::v1::ExportTraceServiceRequest, logs::v1::LogRecord,
+};
+use prost::Message;
+use sandbox_guest::wire::{self, FilePiece};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    api::Event,
+    clock,
+    event::{Egress, Hook, Lifecycle, Mcp, Model},
+    inert::inert,
+    journal::{Entry, Kind},
+    summary::attributes::{Attributes, shown},
+};
+
+/// Attributes that every event of Claude Code repeats: they are left out of the timeline.
+const REPEATED: [&str; 12] = [
+    "session.id",
+    "user.id",
+    "user.name",
+    "user.email",
+    "user.account_uuid",
+    "organization.id",
+    "app.version",
+    "app.entrypoint",
+    "terminal.type",
+    "event.timestamp",
+    "anthropic.provider",
+    "anthropic.custom_base_url",
+];
+
+/// What a frame tells: nothing, one thing, or (a batch of log records) several.
+pub fn events(entry: &Entry) -> Vec<Event> {
+    let one = |name: &str, text: String, data: Value| vec![line(entry, entry.time, name, &text, data)];
+    let payload = &entry.payload;
+    match entry.kind {
+        Kind::Lifecycle => read::<Lifecycle>(entry, |event, data| (name_of(&data), lifecycle(&event))),
+        Kind::Hook => read::<Hook>(entry, |hook, _| {
+            let tool = hook.tool.as_deref().unwrap_or_default();
+            let why = hook.reason.as_deref().map(|r| format!(": {r}")).unwrap_or_default();
+            (hook.event.clone(), format!("{tool} {}{why}", hook.decision))
+        }),
+        Kind::Mcp => read::<Mcp>(entry, |mcp, _| {
+            let what = mcp.message.get("method").and_then(Value::as_str).unwrap_or("answer");
+            (what.to_owned(), format!("{} {}", mcp.server, mcp.direction.replace('_', " ")))
+        }),
+        Kind::Model => read::<Model>(entry, |call, _| {
+            let text = match &call.refused {
+                Some(why) => format!("{} refused: {why}", call.model),
+                None => format!(
+                    "{} {} in {} ms: {} in, {} out, ${:.4}",
+                    call.model,
+                    call.status,
+                    call.duration_ms,
+                    call.input_tokens,
+                    call.output_tokens,
+                    call.cost_usd
+                ),
+            };
+            ("model_call".to_owned(), text)
+        }),
+        Kind::Egress => read::<Egress>(entry, |egress, _| {
+            let verdict = if egress.allowed { "allowed" } else { "denied" };
+            let why = egress.reason.as_deref().map(|r| format!(": {r}")).unwrap_or_default();
+            (verdict.to_owned(), format!("{}:{}{why}", egress.host, egress.port))
+        }),
+        Kind::Resize => match wire::decode_size(payload) {
+            Some((cols, rows)) => {
+                one("resize", format!("{cols}×{rows}"), json!({ "cols": cols, "rows": rows }))
+            }
+            None => Vec::new(),
+        },
+        Kind::Marker => {
+            let label = inert(&String::from_utf8_lossy(payload));
+            one("marker", label.clone(), json!({ "label": label }))
+        }
+        Kind::Logs => match ExportLogsServiceRequest::decode(payload.clone()) {
+            Ok(request) => {
+                let scopes = request.resource_logs.iter().flat_map(|r| &r.scope_logs);
+                scopes.flat_map(|s| &s.log_records).map(|record| log(entry, record)).collect()
+            }
+            Err(_) => Vec::new(),
+        },
+        Kind::Traces => match ExportTraceServiceRequest::decode(payload.clone()) {
+            Ok(request) => {
+                let spans = request.resource_spans.iter().flat_map(|r| &r.scope_spans).flat_map(|s| &s.spans);
+                let names: Vec<String> = spans.map(|span| inert(&span.name)).collect();
+                one(
+                    "spans",
+                    format!("{} spans: {}", names.len(), names.join(", ")),
+                    json!({ "names": names }),
+                )
+            }
+            Err(_) => Vec::new(),
+        },
+        Kind::Metrics => match ExportMetricsServiceRequest::decode(payload.clone()) {
+            Ok(request) => {
+                let metrics =
+                    request.resource_metrics.iter().flat_map(|r| &r.scope_metrics).flat_map(|s| &s.metrics);
+                let names: Vec<String> = metrics.map(|metric| inert(&metric.name)).collect();
+                one("metrics", format!("{} metrics", names.len()), json!({ "names": names }))
+            }
+            Err(_) => Vec::new(),
+        },
+        Kind::Transcript => match wire::split_head::<FilePiece>(payload) {
+            Ok((piece, bytes)) => {
+                let path = inert(&piece.path);
+                one(
+                    "transcript",
+                    format!("{path}: {} bytes", bytes.len()),
+                    json!({ "path": path, "bytes": bytes.len() }),
+                )
+            }
+            Err(_) => Vec::new(),
+        },
+        Kind::Injected => one("injected", "what the container was told to be".to_owned(), Value::Null),
+        Kind::Seal => one("sealed", "the record was signed".to_owned(), parsed(payload)),
+        Kind::Output | Kind::Input | Kind::Segment | Kind::Request | Kind::Hello | Kind::Order => Vec::new(),
+    }
+}
+
+/// An event that is JSON in the journal.
+fn read<T: serde::de::DeserializeOwned>(
+    entry: &Entry,
+    tell: impl FnOnce(T, Value) -> (String, String),
+) -> Vec<Event> {
+    let data = parsed(&entry.payload);
+    match serde_json::from_value::<T>(data.clone()) {
+        Ok(event) => {
+            let (name, text) = tell(event, data.clone());
+            vec![line(entry, entry.time, &name, &text, data)]
+        }
+        Err(_) => Vec::new(),
+    }
+}
+
+fn log(entry: &Entry, record: &LogRecord) -> Event {
+    let said = Attributes(&record.attributes);
+    let name = said.text("event.name").unwrap_or("log");
+    let data: Map<String, Value> = record
+        .attributes
+        .iter()
+        .filter(|a| !REPEATED.contains(&a.key.as_str()))
+        .map(|a| (a.key.clone(), shown(a.value.as_ref())))
+        .collect();
+    let time = match record.time_unix_nano {
+        0 => entry.time,
+        nanos => nanos / 1000,
+    };
+    line(entry, time, name, &log_text(name, said), Value::Object(data))
+}
+
+fn log_text(name: &str, said: Attributes<'_>) -> String {
+    let text = |key| said.text(key).unwrap_or_default();
+    let number = |key| said.number(key).unwrap_or(0);
+    match name {
+        "user_prompt" => format!("“{}”", said.text("prompt").unwrap_or("<not recorded>")),
+        "assistant_response" => format!("“{}”", said.text("response").unwrap_or("<not recorded>")),
+        "api_request" => format!(
+            "{} in {} ms: {} in, {} out, ${:.4}",
+            text("model"),
+            number("duration_ms"),
+            number("input_tokens"),
+            number("output_tokens"),
+            said.amount("cost_usd").unwrap_or(0.0)
+        ),
+        "api_error" => format!("{} {}", text("model"), text("error")),
+        "tool_result" => {
+            let outcome = if said.flag("success") == Some(false) { "failed" } else { "ok" };
+            format!("{} {outcome}, {} ms", text("tool_name"), number("duration_ms"))
+        }
+        "tool_decision" => format!("{} {} ({})", text("tool_name"), text("decision"), text("source")),
+        "hook_execution_complete" => format!("{} {} ms", text("hook_event"), number("total_duration_ms")),
+        "mcp_server_connection" => format!("{} {}", text("server_name"), text("status")),
+        _ => String::new(),
+    }
+}
+
+fn lifecycle(event: &Lifecycle) -> String {
+    match event {
+        Lifecycle::Phase { phase, reason: None } => phase.name().to_owned(),
+        Lifecycle::Phase { phase, reason: Some(reason) } => format!("{}: {}", phase.name(), reason.phrase()),
+        Lifecycle::ProgramStarted { pid } => format!("process {pid}"),
+        Lifecycle::ProgramFailed { error } => error.clone(),
+        Lifecycle::ProgramExited { code, signal: None, .. } => format!("exit code {code}"),
+        Lifecycle::ProgramExited { signal: Some(signal), .. } => format!("ended by signal {signal}"),
+        Lifecycle::DiskUsage { used, limit } => format!("{used} of {limit} bytes"),
+        Lifecycle::Adopted { version } => format!("by daemon {version}"),
+        Lifecycle::Joined { who, driver } => format!("{who}, to {}", if *driver { "drive" } else { "watch" }),
+        Lifecycle::Left { who } => who.clone(),
+        Lifecycle::Warned { reason, in_ms } => format!("ends in {} s: {}", in_ms / 1000, reason.phrase()),
+        Lifecycle::Repaired { cut_bytes } => format!("{cut_bytes} bytes of a torn tail were cut"),
+        Lifecycle::RequestRefused { path, bytes, error } => format!("{path}, {bytes} bytes: {error}"),
+    }
+}
+
+fn name_of(data: &Value) -> String {
+    data.get("event").and_then(Value::as_str).unwrap_or("lifecycle").to_owned()
+}
+
+fn parsed(payload: &[u8]) -> Value {
+    serde_json::from_slice(payload).unwrap_or(Value::Null)
+}
+
+fn line(entry: &Entry, time: u64, name: &str, text: &str, data: Value) -> Event {
+    Event {
+        seq: entry.seq,
+        time: clock::timestamp(time),
+        kind: entry.kind.name().to_owned(),
+        name: inert(name),
+        text: inert(text),
+        data,
+    }
+}

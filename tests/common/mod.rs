@@ -1,0 +1,395 @@
+//! A real daemon as a child process, on state of its own, and what the stories do with it.
+//!
+//! The daemon is the built binary, so that it can be killed as a user's would be. When a [`Daemon`] is
+//! dropped it ends every session and checks that nothing is left: no container, volume, process or socket.
+
+#![allow(dead_code, reason = "each test file uses its own part of this")]
+
+use std::{
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use futures_util::{SinkExt, StreamExt};
+use reqwest::Method;
+use sandboxctl::{
+    api::{FromTerminal, Role, Session, StartRequest, ToTerminal},
+    client::{Client, ClientError, Target, Terminal},
+    lifecycle::Phase,
+};
+use tempfile::TempDir;
+use tokio_tungstenite::tungstenite::Message;
+
+pub mod bundle;
+
+/// How long anything may take before a test gives up on it. Generous: it bounds a hang, it measures nothing.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What runs the sessions of a test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rung {
+    /// Child processes in namespaces.
+    Local,
+    /// Containers on the machine's engine.
+    Docker,
+}
+
+/// A daemon under test.
+pub struct Daemon {
+    rung: Rung,
+    dir: TempDir,
+    child: Option<Child>,
+    /// Where its page is.
+    pub url: String,
+    /// Its first admin token.
+    pub token: String,
+    /// Over its admin socket.
+    pub client: Client,
+    instance: String,
+}
+
+impl Daemon {
+    /// Starts one with the default configuration.
+    pub async fn start(rung: Rung) -> Daemon {
+        Daemon::start_with(rung, "").await
+    }
+
+    /// Starts one with more configuration, TOML that begins with top-level keys.
+    pub async fn start_with(rung: Rung, config: &str) -> Daemon {
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let dir = tempfile::Builder::new().prefix("sbx").tempdir().expect("a temporary folder");
+        let engine = if rung == Rung::Local { "local" } else { "docker" };
+        let text = format!(
+            "listen = \"127.0.0.1:0\"\nengine = \"{engine}\"\nstate_dir = \"{dir}/s\"\nadmin_socket = \"{dir}/a.sock\"\n\
+             default_profile = \"demo\"\nguest = \"{guest}\"\n{config}\n",
+            dir = dir.path().display(),
+            guest = guest().display(),
+        );
+        std::fs::write(dir.path().join("config.toml"), text).expect("the configuration is written");
+        let client = Client::new(Target::Socket(dir.path().join("a.sock"))).expect("a client");
+        let mut daemon = Daemon {
+            rung,
+            dir,
+            child: None,
+            url: String::new(),
+            token: String::new(),
+            client,
+            instance: String::new(),
+        };
+        daemon.spawn();
+        daemon.ready().await;
+        let info: sandboxctl::api::Info = daemon.client.get("/api/v1/info").await.expect("the daemon's info");
+        daemon.instance = info.instance;
+        daemon
+    }
+
+    /// Starts the daemon again on its state, after [`Daemon::kill`] or [`Daemon::terminate`].
+    pub async fn restart(&mut self) {
+        self.spawn();
+        self.ready().await;
+    }
+
+    fn spawn(&mut self) {
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.dir.path().join("daemon.log"))
+            .expect("a log file");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_sandboxctl"))
+            .arg("--config")
+            .arg(self.dir.path().join("config.toml"))
+            .arg("serve")
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .expect("the daemon starts");
+        let stdout = child.stdout.take().expect("it was piped");
+        let (send, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if send.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let first = lines
+            .recv_timeout(PATIENCE)
+            .unwrap_or_else(|_| panic!("no word from the daemon:\n{}", self.log()));
+        self.url = first.rsplit(' ').next().unwrap_or_default().to_owned();
+        if self.token.is_empty() {
+            let second = lines.recv_timeout(PATIENCE).expect("a first start prints the token");
+            self.token = second.rsplit(' ').next().unwrap_or_default().to_owned();
+        }
+        self.child = Some(child);
+    }
+
+    async fn ready(&self) {
+        eventually("the daemon is ready", || async {
+            self.client.get::<serde_json::Value>("/api/v1/info").await.is_ok()
+        })
+        .await;
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("daemon.log")).unwrap_or_default()
+    }
+
+    /// Its folder: state below `s`.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        child.kill().expect("it can be killed");
+        child.wait().expect("it can be waited for");
+    }
+
+    /// SIGTERM; returns once it has left.
+    pub fn terminate(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("it can be asked");
+        let status = child.wait().expect("it can be waited for");
+        assert!(status.success(), "SIGTERM is an orderly end:\n{}", self.log());
+    }
+
+    /// Starts a session that runs a shell line.
+    pub async fn shell(&self, line: &str) -> Session {
+        let program = ["sh", "-c", line].map(str::to_owned).to_vec();
+        self.begin(StartRequest { program, ..StartRequest::default() }).await
+    }
+
+    /// Starts a session.
+    pub async fn begin(&self, request: StartRequest) -> Session {
+        self.client
+            .json(Method::POST, "/api/v1/sessions", Some(&request))
+            .await
+            .unwrap_or_else(|e| panic!("a session: {e}\n{}", self.log()))
+    }
+
+    /// Waits until it has ended.
+    pub async fn ended(&self, session: &Session) -> Session {
+        self.when(session, "it has ended", |s| s.phase == Phase::Ended).await
+    }
+
+    /// Waits until its view is as wanted.
+    pub async fn when(&self, session: &Session, what: &str, wanted: impl Fn(&Session) -> bool) -> Session {
+        let began = Instant::now();
+        loop {
+            let now = self.client.session(&session.id.to_string()).await;
+            match now {
+                Ok(now) if wanted(&now) => return now,
+                now if began.elapsed() > PATIENCE => panic!("{what}: not so: {now:?}\n{}", self.log()),
+                _ => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+
+    /// Its bundle.
+    pub async fn export(&self, session: &Session) -> bundle::Bundle {
+        bundle::Bundle::read(&self.export_bytes(session).await)
+    }
+
+    /// Its bundle's bytes.
+    pub async fn export_bytes(&self, session: &Session) -> Vec<u8> {
+        let path = format!("/api/v1/sessions/{}/export", session.id);
+        let chunks = self.client.stream(&path, "application/gzip").await.expect("an export");
+        let mut chunks = std::pin::pin!(chunks);
+        let mut bytes = Vec::new();
+        while let Some(chunk) = chunks.next().await {
+            bytes.extend_from_slice(&chunk.expect("the export is whole"));
+        }
+        bytes
+    }
+
+    /// Joins its terminal.
+    pub async fn join(&self, session: &Session, role: Role, after: Option<u64>) -> Screen {
+        let terminal = self.client.terminal(&session.id.to_string(), role, after).await.expect("a terminal");
+        Screen {
+            terminal,
+            model: sandboxctl::screen::Screen::new(session.cols, session.rows),
+            bytes: Vec::new(),
+            after: 0,
+            snapshots: 0,
+            exit: None,
+            role: None,
+            snapshot_next: false,
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if self.child.is_none() {
+            self.spawn();
+        }
+        let cli = |args: &[&str]| {
+            Command::new(env!("CARGO_BIN_EXE_sandboxctl"))
+                .arg("--config")
+                .arg(self.dir.path().join("config.toml"))
+                .args(args)
+                .output()
+        };
+        let drained = cli(&["drain"]);
+        self.terminate();
+        if thread::panicking() {
+            eprintln!("--- the daemon's log ---\n{}", self.log());
+            return;
+        }
+        assert!(drained.is_ok_and(|d| d.status.success()), "sessions can be drained\n{}", self.log());
+        let left: Vec<PathBuf> = std::fs::read_dir(self.dir.path().join("s/run"))
+            .expect("a folder")
+            .flatten()
+            .map(|e| e.path())
+            .collect();
+        assert_eq!(left, Vec::<PathBuf>::new(), "no session's sockets are left\n{}", self.log());
+        if self.rung == Rung::Docker {
+            let label = format!("label=dev.sandboxctl.instance={}", self.instance);
+            for args in [["ps", "-aq"], ["volume", "ls"]] {
+                let out = Command::new("docker").args(args).args(["-q", "--filter", &label]).output();
+                let left = String::from_utf8(out.expect("docker runs").stdout).expect("ids");
+                let kept = args[0] == "volume" && left.lines().all(|v| v.starts_with("sandbox-ws-"));
+                for volume in left.lines().filter(|_| kept) {
+                    Command::new("docker").args(["volume", "rm", volume]).output().expect("docker runs");
+                }
+                assert!(kept || left.trim().is_empty(), "docker {args:?} is left with: {left}");
+            }
+        } else {
+            let left: Vec<PathBuf> = std::fs::read_dir(self.dir.path().join("s/local"))
+                .expect("a folder")
+                .flatten()
+                .map(|e| e.path())
+                .filter(|p| p.extension().is_some_and(|e| e == "pid"))
+                .collect();
+            assert_eq!(left, Vec::<PathBuf>::new(), "no local process is left");
+        }
+    }
+}
+
+/// Somebody's terminal, joined.
+pub struct Screen {
+    terminal: Terminal,
+    model: sandboxctl::screen::Screen,
+    /// Every byte shown since the last snapshot, snapshot included.
+    pub bytes: Vec<u8>,
+    /// The last sequence number.
+    pub after: u64,
+    /// Snapshots so far.
+    pub snapshots: usize,
+    /// How it ended.
+    pub exit: Option<FromTerminal>,
+    /// What we may do.
+    pub role: Option<Role>,
+    snapshot_next: bool,
+}
+
+impl Screen {
+    /// Types.
+    pub async fn type_in(&mut self, text: &str) {
+        self.terminal.send(Message::Binary(text.as_bytes().to_vec().into())).await.expect("typed");
+    }
+
+    /// Sends a control message.
+    pub async fn tell(&mut self, message: &ToTerminal) {
+        let text = serde_json::to_string(message).expect("JSON");
+        self.terminal.send(Message::Text(text.into())).await.expect("told");
+    }
+
+    /// What is shown, control bytes and all.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
+    }
+
+    /// Follows until `wanted`; panics when the terminal ends before.
+    pub async fn until(&mut self, what: &str, wanted: impl Fn(&Screen) -> bool) {
+        let follow = async {
+            while !wanted(self) {
+                assert!(self.step().await, "{what}: the terminal ended first; shown: {}", self.text());
+            }
+        };
+        let in_time = tokio::time::timeout(PATIENCE, follow).await;
+        assert!(in_time.is_ok(), "{what}: not in time; shown:\n{}", self.lines());
+    }
+
+    /// What somebody would read on the screen.
+    pub fn lines(&self) -> String {
+        self.model.lines().join("\n")
+    }
+
+    /// Follows until the text is shown, whatever the program did to draw it; or, for control bytes, was sent.
+    pub async fn until_shows(&mut self, text: &str) {
+        self.until(&format!("shows {text:?}"), |s| s.lines().contains(text) || s.text().contains(text)).await;
+    }
+
+    /// Takes one message; false at the end.
+    pub async fn step(&mut self) -> bool {
+        match self.terminal.next().await {
+            Some(Ok(Message::Binary(bytes))) => {
+                let (seq, output) = bytes.split_first_chunk::<8>().expect("a sequence number");
+                if std::mem::take(&mut self.snapshot_next) {
+                    self.bytes.clear();
+                }
+                self.after = u64::from_be_bytes(*seq);
+                self.bytes.extend_from_slice(output);
+                self.model.advance(output);
+                let ack = ToTerminal::Ack { seq: self.after };
+                let text = serde_json::to_string(&ack).expect("JSON");
+                self.terminal.send(Message::Text(text.into())).await.ok();
+                true
+            }
+            Some(Ok(Message::Text(text))) => {
+                match serde_json::from_str(&text).expect("a message of the protocol") {
+                    FromTerminal::Snapshot { seq, cols, rows } => {
+                        self.model = sandboxctl::screen::Screen::new(cols, rows);
+                        self.after = seq;
+                        self.snapshots += 1;
+                        self.snapshot_next = true;
+                    }
+                    FromTerminal::Resize { seq, cols, rows } => {
+                        self.model.resize(cols, rows);
+                        self.after = seq;
+                    }
+                    FromTerminal::Role { role } => self.role = Some(role),
+                    FromTerminal::Notice { .. } => {}
+                    exit @ FromTerminal::Exit { .. } => self.exit = Some(exit),
+                }
+                true
+            }
+            Some(Ok(_)) => true,
+            Some(Err(_)) | None => false,
+        }
+    }
+}
+
+/// Waits for something to become so.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, check: impl Fn() -> F) {
+    let began = Instant::now();
+    while !check().await {
+        assert!(began.elapsed() < PATIENCE, "{what}: not in time");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The code of a refusal.
+pub fn refusal<T: std::fmt::Debug>(answer: Result<T, ClientError>) -> (String, Option<String>) {
+    match answer {
+        Err(ClientError::Refused(problem)) => (problem.code, problem.field),
+        other => panic!("expected a refusal, got {other:?}"),
+    }
+}
+
+/// The static guest, built by scripts/test.
+fn guest() -> PathBuf {
+    let guest = std::env::var_os("SANDBOXCTL_GUEST")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| Path::new(env!("CARGO_BIN_EXE_sandboxctl")).with_file_name("sandbox-guest"));
+    assert!(guest.is_file(), "{} is not there: run the tests with ./scripts/test", guest.display());
+    guest
+}

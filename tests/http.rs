@@ -1,0 +1,140 @@
+//! The HTTP API as strangers meet it: over TCP, held to the document that the server gives of itself.
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use common::{Daemon, Rung};
+use reqwest::{Method, RequestBuilder, Response, header};
+use serde_json::Value;
+
+/// Every operation of the document: method, path, documented statuses.
+fn operations(document: &Value) -> Vec<(Method, String, BTreeSet<String>)> {
+    let mut all = Vec::new();
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in item.as_object().expect("a path's methods") {
+            let Ok(method) = method.to_uppercase().parse::<Method>() else { continue };
+            let Some(responses) = operation["responses"].as_object() else { continue };
+            all.push((method, path.clone(), responses.keys().cloned().collect()));
+        }
+    }
+    all
+}
+
+async fn answer(request: RequestBuilder) -> (u16, Value) {
+    let response: Response = request.send().await.expect("an answer");
+    assert!(response.headers().contains_key("x-request-id"), "every answer has an id");
+    assert_eq!(response.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+    let status = response.status().as_u16();
+    // A success may be a stream without an end; what fails has a body that says why.
+    let body = if status >= 400 { response.json().await.expect("a problem") } else { Value::Null };
+    (status, body)
+}
+
+#[tokio::test]
+async fn what_the_server_answers_is_what_its_document_says() {
+    let daemon = Daemon::start(Rung::Local).await;
+    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let document: Value = http
+        .get(format!("{}/api/openapi.json", daemon.url))
+        .send()
+        .await
+        .expect("an answer")
+        .json()
+        .await
+        .expect("the document");
+    let operations = operations(&document);
+    assert!(operations.len() >= 20, "{operations:?}");
+    for (method, path, documented) in operations {
+        let path = path.replace("{id}", "0123").replace("{token}", "inv_unknown");
+        let at = |query: &str, body: Option<&'static str>, token: Option<&str>| {
+            let mut request = http.request(method.clone(), format!("{}{path}{query}", daemon.url));
+            if let Some(token) = token {
+                request = request.bearer_auth(token);
+            }
+            if let Some(body) = body {
+                request = request.header(header::CONTENT_TYPE, "application/json").body(body);
+            }
+            request
+        };
+        for (what, request) in [
+            ("a stranger", at("", None, None)),
+            ("the admin", at("", None, Some(&daemon.token))),
+            ("an unknown field", at("", Some(r#"{"nonsense":1}"#), Some(&daemon.token))),
+            ("no JSON", at("", Some("{"), Some(&daemon.token))),
+            ("an unknown parameter", at("?nonsense=1", None, Some(&daemon.token))),
+        ] {
+            let (status, problem) = answer(request).await;
+            let told = format!("{method} {path}, {what}: {status} {problem}");
+            assert!(documented.contains(&status.to_string()), "{told} is not among {documented:?}");
+            assert_ne!(status, 500, "{told}");
+            if status >= 400 {
+                assert_ne!(problem["code"], "no_route", "{told}: it is documented, so it is there");
+                assert!(problem["message"].as_str().is_some_and(|m| !m.is_empty()), "{told}");
+                assert!(problem["request_id"].is_string(), "{told}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn other_sites_and_other_names_are_kept_out() {
+    let daemon = Daemon::start(Rung::Local).await;
+    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let url = |path: &str| format!("{}{path}", daemon.url);
+
+    let rebound = http.get(url("/api/v1/whoami")).header(header::HOST, "evil.example");
+    let (status, problem) = answer(rebound).await;
+    assert_eq!((status, problem["code"].as_str()), (421, Some("foreign_host")));
+    let probe = http.get(url("/healthz")).header(header::HOST, "any.name.example");
+    assert_eq!(answer(probe).await.0, 200, "probes ask by any name");
+
+    let login = || http.post(url("/api/v1/login")).json(&serde_json::json!({ "token": daemon.token }));
+    let (status, problem) = answer(login().header(header::ORIGIN, "http://evil.example")).await;
+    assert_eq!((status, problem["code"].as_str()), (403, Some("foreign_origin")));
+
+    let response = login().header(header::ORIGIN, &daemon.url).send().await.expect("an answer");
+    assert_eq!(response.status(), 204);
+    let cookie = response.headers()[header::SET_COOKIE].to_str().expect("ASCII").to_owned();
+    for part in ["HttpOnly", "SameSite=Strict", "Path=/"] {
+        assert!(cookie.contains(part), "{cookie}");
+    }
+    let cookie = cookie.split(';').next().expect("a pair").to_owned();
+    let with_cookie =
+        |method: Method, path: &str| http.request(method, url(path)).header(header::COOKIE, &cookie);
+    assert_eq!(answer(with_cookie(Method::GET, "/api/v1/sessions")).await.0, 200);
+    let (status, problem) = answer(with_cookie(Method::POST, "/api/v1/invites")).await;
+    assert_eq!(
+        (status, problem["code"].as_str()),
+        (403, Some("foreign_origin")),
+        "a cookie alone changes nothing"
+    );
+    let ours = with_cookie(Method::POST, "/api/v1/invites").header(header::ORIGIN, &daemon.url);
+    assert_eq!(answer(ours).await.0, 201);
+    let rotate = with_cookie(Method::POST, "/api/v1/token").header(header::ORIGIN, &daemon.url);
+    let (status, problem) = answer(rotate).await;
+    assert_eq!((status, problem["code"].as_str()), (403, Some("admin_socket_only")));
+    let upgrade =
+        with_cookie(Method::GET, "/api/v1/sessions/0123/terminal").header(header::UPGRADE, "websocket");
+    let (status, problem) = answer(upgrade).await;
+    assert_eq!(
+        (status, problem["code"].as_str()),
+        (403, Some("foreign_origin")),
+        "nor does it open a terminal"
+    );
+}
+
+#[tokio::test]
+async fn guessing_tokens_is_slowed_down() {
+    let daemon = Daemon::start(Rung::Local).await;
+    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let guess = || http.get(format!("{}/api/v1/sessions", daemon.url)).bearer_auth("sbx_guess");
+    let mut codes = BTreeSet::new();
+    for _ in 0..40 {
+        let (status, problem) = answer(guess()).await;
+        codes.insert((status, problem["code"].as_str().unwrap_or_default().to_owned()));
+    }
+    let expected = [(401, "wrong_token".to_owned()), (429, "throttled".to_owned())];
+    assert_eq!(codes, BTreeSet::from(expected));
+    assert!(daemon.client.sessions(false).await.is_ok(), "the admin socket is not held back");
+}
