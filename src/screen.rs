@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use alacritty_terminal::{
     grid::Grid,
-    index::Line,
+    index::{Column, Line},
     term::cell::{Cell, Flags},
     vte::ansi::{Processor, Timeout},
 };
@@ -161,13 +161,18 @@ impl Timeout for Immediate {
 
 /// A row as text, without the blanks at its end.
 pub(crate) fn row_text(grid: &Grid<Cell>, line: Line) -> String {
-    let mut text = String::new();
-    for cell in &grid[line] {
+    let row = &grid[line];
+    let used =
+        row.into_iter().rposition(|cell| cell.c != ' ' || cell.extra.is_some()).map_or(0, |last| last + 1);
+    let mut text = String::with_capacity(used);
+    for cell in &row[..Column(used)] {
         if cell.flags.intersects(Flags::WIDE_CHAR_SPACER | Flags::LEADING_WIDE_CHAR_SPACER) {
             continue;
         }
         text.push(if cell.c == '\t' { ' ' } else { cell.c });
-        text.extend(cell.zerowidth().into_iter().flatten());
+        if let Some(zerowidth) = cell.zerowidth() {
+            text.extend(zerowidth);
+        }
     }
     text.truncate(text.trim_end_matches(' ').len());
     text

@@ -21,9 +21,10 @@ pub(super) fn settle(grid: &mut Grid<Cell>) {
     let (top, bottom) = (grid.topmost_line(), grid.bottommost_line());
     // From below, since what a row's end means depends on the row after it.
     for line in (top.0..=bottom.0).rev().map(Line) {
-        for col in 0..grid.columns() {
-            let cell = &grid[line][Column(col)];
-            if cell.c == '\t' || cell.flags.intersects(LAYOUT) {
+        let odd = |cell: &Cell| cell.c == '\t' || cell.flags.intersects(LAYOUT);
+        let Some(first) = grid[line].into_iter().position(odd) else { continue };
+        for col in first..grid.columns() {
+            if odd(&grid[line][Column(col)]) {
                 settle_cell(grid, line, col);
             }
         }

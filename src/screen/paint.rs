@@ -35,6 +35,14 @@ impl Pen {
         }
     }
 
+    /// True if `cell` is certainly drawn with this pen; a quick look.
+    fn draws(&self, cell: &Cell) -> bool {
+        cell.extra.is_none()
+            && self.link.is_none()
+            && self.underline.is_none()
+            && (self.fg, self.bg, self.flags) == (cell.fg, cell.bg, cell.flags.difference(LAYOUT))
+    }
+
     fn erasing(bg: Color) -> Pen {
         Pen::of(&Cell::from(bg))
     }
@@ -132,11 +140,16 @@ impl Painter {
     }
 
     fn cell(&mut self, cell: &Cell) {
-        self.pen(&Pen::of(cell));
-        let mut utf8 = [0; 4];
-        self.raw(cell.c.encode_utf8(&mut utf8));
+        if !self.pen.draws(cell) {
+            self.pen(&Pen::of(cell));
+        }
+        if cell.c.is_ascii() {
+            self.out.push(cell.c as u8);
+        } else {
+            self.raw(cell.c.encode_utf8(&mut [0; 4]));
+        }
         for c in cell.zerowidth().into_iter().flatten() {
-            self.raw(c.encode_utf8(&mut utf8));
+            self.raw(c.encode_utf8(&mut [0; 4]));
         }
     }
 
