@@ -281,3 +281,98 @@ proptest! {
         screen.snapshot();
     }
 }
+
+fn advanced(cols: u16, rows: u16, text: &str) -> Screen {
+    let mut screen = Screen::new(cols, rows);
+    screen.advance(text.as_bytes());
+    screen
+}
+
+#[test]
+fn ordinary_screens_fit_the_budget_with_what_scrollback_fits() {
+    let mut text = String::new();
+    for row in 0..3000 {
+        for word in 0..35 {
+            text += &format!("\x1b[38;5;{}mword\x1b[m ", (row * word) % 256);
+        }
+        text += "\r\n";
+    }
+    let mut screen = advanced(200, 60, &text);
+    let snapshot = screen.snapshot();
+    assert!(snapshot.len() <= 64 << 10, "{}", snapshot.len());
+    let copy = copy(&mut screen);
+    assert!(copy.terminal.model.term.history_size() > 10);
+    assert_eq!(copy.lines(), screen.lines());
+}
+
+#[test]
+fn a_screen_beyond_the_budget_is_whole_and_comes_without_scrollback() {
+    let cells = |row: u32| (0..200).map(move |col| format!("\x1b[38;2;{row};{col};7;48;2;{col};{row};9mx"));
+    let text: String = (0..100).flat_map(cells).collect();
+    let mut screen = advanced(200, 60, &text);
+    let mut copy = copy(&mut screen);
+    assert_eq!(copy.terminal.model.term.history_size(), 0);
+    let visible = |screen: &mut Screen| -> Vec<String> {
+        observe(screen).into_iter().filter(|seen| !seen.starts_with("active -")).collect()
+    };
+    assert!(visible(&mut copy) == visible(&mut screen));
+}
+
+#[test]
+fn an_open_synchronised_update_is_drawn_in_the_model_and_left_open_in_the_snapshot() {
+    let mut screen = advanced(20, 4, "\x1b[?2026hhalf");
+    assert_eq!(screen.lines()[0], "half");
+    assert!(!screen.snapshot().ends_with(b"\x1b[?2026l"));
+    screen.advance(b"\x1b[?2026l");
+    assert!(screen.snapshot().ends_with(b"\x1b[?2026l"));
+}
+
+#[test]
+fn titles_are_inert_and_bounded() {
+    let long = "x".repeat(1000);
+    assert_eq!(advanced(20, 4, &format!("\x1b]0;{long}\x07")).title().len(), 256);
+    assert_eq!(advanced(20, 4, "\x1b]0;a\u{85}b\u{202e}c\u{9b}31m\x07").title(), "abc31m");
+}
+
+#[test]
+fn stacks_and_cells_do_not_grow_without_end() {
+    // The keyboard stack of `alacritty_terminal` itself panics at 4096.
+    let mut screen = advanced(20, 4, &"\x1b[>1u\x1b]2;t\x07\x1b[22t".repeat(5000));
+    assert_eq!(screen.terminal.model.keyboard[0].len(), 16);
+    assert_eq!(screen.terminal.model.titles.len(), 16);
+    screen.advance(format!("e{}", "\u{301}".repeat(5000)).as_bytes());
+    assert!(screen.lines()[0].chars().count() < 20);
+    screen.advance("\x1b[6n".repeat(5000).as_bytes());
+    assert!(screen.take_replies().len() <= 4 << 10);
+    assert_eq!(screen.take_replies(), b"");
+}
+
+#[test]
+fn an_endless_title_and_endless_links_are_bounded() {
+    let mut screen = advanced(20, 4, "\x1b]0;");
+    for _ in 0..200 {
+        screen.advance(&[b'x'; 64 << 10]);
+    }
+    assert!(screen.terminal.tail.held().len() <= tail::LIMIT);
+    screen.advance(b"\x07text");
+    assert_eq!(screen.lines()[0], "text");
+    let uri = "a".repeat(2000);
+    for link in 0..3000 {
+        screen.advance(format!("\x1b]8;;http://{link}/{uri}\x1b\\x").as_bytes());
+    }
+    let grid = screen.terminal.model.term.grid();
+    let rows = grid.topmost_line().0..=grid.bottommost_line().0;
+    let held: usize =
+        rows.flat_map(|row| &grid[Line(row)]).filter_map(Cell::hyperlink).map(|l| l.uri().len()).sum();
+    assert!(held < 2 << 20, "{held}");
+}
+
+#[test]
+fn few_bytes_cannot_ask_for_much_work() {
+    let mut screen = advanced(80, 24, &"x\x1b[65535b".repeat(50));
+    assert!(screen.terminal.model.term.history_size() > 0);
+    screen.advance("\x1b#8".repeat(20_000).as_bytes());
+    // What it may do grows with what it is given.
+    screen.advance(format!("\x1b[2J\x1b[H{}\r\x1b[Kend", " ".repeat(20_000)).as_bytes());
+    assert!(screen.lines().iter().any(|line| line == "end"));
+}
