@@ -127,6 +127,8 @@ impl Redactor {
             let joined = plain.without_line_ends();
             let found: Vec<Found> = overlapping(values, joined.text()).collect();
             all.extend(found.into_iter().map(|found| joined.raw(found)));
+            // A value's beginning may look like the end of a sequence that stands before it.
+            all.extend(overlapping(values, bytes));
         }
         all.sort_by_key(|found| (found.start, std::cmp::Reverse(found.end)));
         let mut apart: Vec<Found> = Vec::new();

@@ -40,6 +40,8 @@ use crate::id::{InstanceId, SessionId};
 
 /// How long one call of the engine may take.
 const TIMEOUT: u64 = 120; // seconds
+/// What a container calls itself.
+const HOSTNAME: &str = "sandbox";
 /// How long to wait for a removal that somebody else began.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two looks at it.
@@ -253,6 +255,7 @@ fn body(unit: &Unit, instance: InstanceId, guest: &str) -> ContainerCreateBody {
     ]);
     let host = HostConfig {
         network_mode: Some("none".to_owned()),
+        extra_hosts: Some(vec![format!("{HOSTNAME}:127.0.0.1")]),
         readonly_rootfs: Some(!unit.sudo),
         cap_drop: (!unit.sudo).then(|| vec!["ALL".to_owned()]),
         cap_add: (!unit.sudo).then(|| ["CHOWN", "SETUID", "SETGID"].map(str::to_owned).to_vec()),
@@ -278,7 +281,7 @@ fn body(unit: &Unit, instance: InstanceId, guest: &str) -> ContainerCreateBody {
     };
     ContainerCreateBody {
         image: Some(unit.image.clone()),
-        hostname: Some("sandbox".to_owned()),
+        hostname: Some(HOSTNAME.to_owned()),
         user: Some("0:0".to_owned()),
         working_dir: Some("/".to_owned()),
         entrypoint: Some(vec![GUEST.to_owned()]),

@@ -60,11 +60,16 @@ impl Daemon {
 
     /// Starts one with more configuration, TOML that begins with top-level keys.
     pub async fn start_with(rung: Rung, config: &str) -> Daemon {
+        Daemon::start_at(rung, "127.0.0.1:0", config).await
+    }
+
+    /// The same, at an address of its own.
+    pub async fn start_at(rung: Rung, listen: &str, config: &str) -> Daemon {
         rustls::crypto::ring::default_provider().install_default().ok();
         let dir = tempfile::Builder::new().prefix("sbx").tempdir().expect("a temporary folder");
         let engine = if rung == Rung::Local { "local" } else { "docker" };
         let text = format!(
-            "listen = \"127.0.0.1:0\"\nengine = \"{engine}\"\nstate_dir = \"{dir}/s\"\nadmin_socket = \"{dir}/a.sock\"\n\
+            "listen = \"{listen}\"\nengine = \"{engine}\"\nstate_dir = \"{dir}/s\"\nadmin_socket = \"{dir}/a.sock\"\n\
              default_profile = \"demo\"\nguest = \"{guest}\"\n{config}\n",
             dir = dir.path().display(),
             guest = guest().display(),
