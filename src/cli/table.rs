@@ -83,7 +83,7 @@ fn render(sessions: &[Session]) -> String {
             right(session.completeness.map_or("–".to_owned(), |c| format!("{:.0} %", c * 100.0))),
         ]);
     }
-    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+    table.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
 fn state(session: &Session) -> String {

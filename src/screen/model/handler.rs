@@ -1,4 +1,4 @@
-//! What each sequence does: most go to [`Term`] as they are, some are noted or set right on the way.
+//! What each sequence does: most go to `Term` as they are, some are noted or set right on the way.
 
 use alacritty_terminal::vte::ansi::{
     Attr, CharsetIndex, ClearMode, CursorShape, CursorStyle, Handler, Hyperlink, KeyboardModes,
