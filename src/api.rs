@@ -172,6 +172,15 @@ pub struct WaitQuery {
     pub timeout_s: Option<u64>,
 }
 
+/// Query of `GET /api/v1/sessions/{id}/export`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub struct ExportQuery {
+    /// The workspace too, as `workspace.tar`; only of a session that lives.
+    pub workspace: bool,
+}
+
 /// Who the daemon takes the caller for: answer of `GET /api/v1/whoami`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Whoami {

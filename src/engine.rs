@@ -148,6 +148,14 @@ pub trait Engine: Send + Sync {
     /// Removes a session's volumes; nothing to do where there are none.
     async fn remove_volume(&self, volume: &str) -> Result<(), EngineError>;
 
+    /// Writes a running container's workspace to `to`, as a tar whose paths begin with `workspace/`.
+    async fn workspace(
+        &self,
+        session: SessionId,
+        volume: &str,
+        to: &mut tokio::fs::File,
+    ) -> Result<(), EngineError>;
+
     /// Sends deaths as they happen, for ever. A send may be repeated or, around an engine's restart,
     /// missed: whoever listens asks [`Engine::state`], and the supervisor reconciles now and then.
     async fn watch(&self, deaths: mpsc::Sender<Died>);

@@ -11,6 +11,7 @@
 //! bytes come out every time: the moments in the archive are the session's own.
 
 use std::{
+    fs::File,
     io::{self, Read, Write},
     path::{Path, PathBuf},
 };
@@ -52,6 +53,8 @@ pub struct Source<'a> {
     pub key: &'a SigningKey,
     /// Masks secrets.
     pub redactor: Redactor,
+    /// The workspace as a tar, if it was asked for. It goes in as it is: nothing in it is masked.
+    pub workspace: Option<File>,
 }
 
 /// Why an export stopped.
@@ -76,6 +79,7 @@ pub enum ExportError {
 /// Writes a bundle. Blocks: it belongs on a thread of its own.
 pub fn write_bundle(mut source: Source<'_>, out: impl Write) -> Result<Manifest, ExportError> {
     source.session = masked(&source.session, &source.redactor)?;
+    let workspace = source.workspace.take();
     let source = &source;
     let mut folds = Folds::new(source)?;
     let mut summary = Summary::default();
@@ -100,6 +104,9 @@ pub fn write_bundle(mut source: Source<'_>, out: impl Write) -> Result<Manifest,
     files.push(Staged::text(&source.scratch, "summary.json", &json, &source.redactor)?);
     let page = report::markdown(session, &summary, &detail);
     files.push(Staged::text(&source.scratch, "summary.md", &page, &source.redactor)?);
+    if let Some(workspace) = workspace {
+        files.push(Staged::whole("workspace.tar", workspace)?);
+    }
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let mut manifest = Manifest {
         schema_version: bundle::VERSION,

@@ -208,6 +208,25 @@ async fn any_image_of_the_users_works() {
     assert_eq!(common::refusal(refused), ("invalid".to_owned(), Some("image".to_owned())));
 }
 
+#[tokio::test]
+async fn a_workspace_comes_along_when_it_is_asked_for() {
+    let daemon = Daemon::start(Rung::Docker).await;
+    let session = daemon.shell("echo mine > /workspace/note; echo ready; read x").await;
+    let mut screen = daemon.join(&session, Role::Driver, None).await;
+    screen.until_shows("ready").await;
+    let bundle = daemon.export_of(&session, "?workspace=true").await;
+    let bundle = common::bundle::Bundle::read(&bundle);
+    let mut workspace = tar::Archive::new(bundle.files["workspace.tar"].as_slice());
+    let paths = workspace
+        .entries()
+        .expect("a tar")
+        .map(|e| e.expect("an entry").path().expect("a path").into_owned());
+    assert!(paths.into_iter().any(|p| p.ends_with("workspace/note")));
+    assert!(!daemon.export(&session).await.files.contains_key("workspace.tar"), "only when it is asked for");
+    screen.type_in("\n").await;
+    daemon.ended(&session).await;
+}
+
 /// Receives OTLP/HTTP, and can be told to refuse.
 #[derive(Clone, Default)]
 struct Collector {

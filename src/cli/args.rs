@@ -236,6 +236,9 @@ pub struct Export {
     /// Where to [default: sandbox-session-ID.tar.gz here; - is standard output]
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// The workspace's files too, unmasked; only of a session that lives
+    #[arg(long)]
+    pub workspace: bool,
 }
 
 /// `verify`.

@@ -25,11 +25,13 @@ pub(super) async fn export(args: &Export, client: &Client) -> anyhow::Result<()>
     let id = client.session(&args.session).await?.id;
     let to = args.output.clone().unwrap_or_else(|| PathBuf::from(format!("sandbox-session-{id}.tar.gz")));
     if to.as_os_str() == "-" {
-        return Ok(fetch(client, &id.to_string(), &mut io::stdout().lock()).await.map(drop)?);
+        return Ok(fetch(client, &id.to_string(), args.workspace, &mut io::stdout().lock())
+            .await
+            .map(drop)?);
     }
     let partial = partial(&to);
     let mut file = File::create(&partial).map_err(|e| anyhow::anyhow!("{}: {e}", partial.display()))?;
-    let fetched = fetch(client, &id.to_string(), &mut file).await;
+    let fetched = fetch(client, &id.to_string(), args.workspace, &mut file).await;
     let bytes = match fetched.and_then(|bytes| file.sync_all().map(|()| bytes).map_err(write_error)) {
         Ok(bytes) => bytes,
         Err(error) => {
@@ -46,13 +48,16 @@ pub(super) async fn export(args: &Export, client: &Client) -> anyhow::Result<()>
     Ok(())
 }
 
-async fn fetch(client: &Client, id: &str, to: &mut impl Write) -> Result<u64, ClientError> {
+async fn fetch(client: &Client, id: &str, workspace: bool, to: &mut impl Write) -> Result<u64, ClientError> {
     let style = ProgressStyle::with_template("{spinner} {bytes} at {bytes_per_sec}, {elapsed}");
     let progress =
         if io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     progress.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-    let mut chunks =
-        std::pin::pin!(client.stream(&format!("/api/v1/sessions/{id}/export"), "application/gzip").await?);
+    let mut chunks = std::pin::pin!(
+        client
+            .stream(&format!("/api/v1/sessions/{id}/export?workspace={workspace}"), "application/gzip")
+            .await?
+    );
     let mut bytes = 0;
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk?;
@@ -67,7 +72,7 @@ async fn fetch(client: &Client, id: &str, to: &mut impl Write) -> Result<u64, Cl
 /// What a session's terminal showed, as text.
 pub(super) async fn terminal_text(client: &Client, id: &str) -> Result<String, ClientError> {
     let mut bundle = Vec::new();
-    fetch(client, id, &mut bundle).await?;
+    fetch(client, id, false, &mut bundle).await?;
     let text = member(bundle.as_slice(), "terminal/session.txt").map_err(write_error)?;
     Ok(String::from_utf8_lossy(&text).into_owned())
 }

@@ -21,13 +21,14 @@ use bollard::{
         RestartPolicyNameEnum, VolumeCreateRequest,
     },
     query_parameters::{
-        CreateContainerOptionsBuilder, EventsOptionsBuilder, InspectContainerOptions,
-        ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, RemoveVolumeOptions,
-        StartContainerOptions,
+        CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, EventsOptionsBuilder,
+        InspectContainerOptions, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
+        RemoveVolumeOptions, StartContainerOptions,
     },
 };
 use futures_util::StreamExt;
 use tokio::{
+    io::AsyncWriteExt,
     sync::mpsc,
     time::{Instant, sleep},
 };
@@ -215,6 +216,23 @@ impl Engine for DockerEngine {
             }
         }
         Ok(())
+    }
+
+    async fn workspace(
+        &self,
+        session: SessionId,
+        _volume: &str,
+        to: &mut tokio::fs::File,
+    ) -> Result<(), EngineError> {
+        let doing = "reading the workspace";
+        let options = DownloadFromContainerOptionsBuilder::new().path(WORKSPACE).build();
+        let mut pieces =
+            std::pin::pin!(self.docker.download_from_container(&container(session), Some(options)));
+        while let Some(piece) = pieces.next().await {
+            let piece = piece.map_err(self.failed(doing))?;
+            to.write_all(&piece).await.map_err(|e| EngineError::Failed { doing, error: e.to_string() })?;
+        }
+        to.flush().await.map_err(|e| EngineError::Failed { doing, error: e.to_string() })
     }
 
     async fn watch(&self, deaths: mpsc::Sender<Died>) {

@@ -180,6 +180,24 @@ impl Engine for LocalEngine {
         }
     }
 
+    async fn workspace(
+        &self,
+        _session: SessionId,
+        volume: &str,
+        to: &mut tokio::fs::File,
+    ) -> Result<(), EngineError> {
+        let failed = |error: String| EngineError::Failed { doing: "reading the workspace", error };
+        let out = to.try_clone().await.map_err(|e| failed(e.to_string()))?.into_std().await;
+        let packed = tokio::process::Command::new("tar")
+            .arg("-C")
+            .arg(self.volume(volume))
+            .args(["-c", "workspace"])
+            .stdout(out)
+            .status();
+        let status = packed.await.map_err(|e| failed(e.to_string()))?;
+        if status.success() { Ok(()) } else { Err(failed(format!("tar ended with {status}"))) }
+    }
+
     async fn watch(&self, deaths: mpsc::Sender<Died>) {
         let mut dead = Vec::new();
         while !deaths.is_closed() {

@@ -9,6 +9,7 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use crate::{
+    bundle::HashWriter,
     keys::hex,
     redact::{RedactStream, Redactor},
 };
@@ -72,6 +73,14 @@ impl Staged {
         let mut stage = Stage::new(scratch, path, redactor)?;
         stage.write(text.as_bytes())?;
         stage.finish()
+    }
+
+    /// A file that is there already, as it is.
+    pub(super) fn whole(path: &str, mut file: File) -> io::Result<Staged> {
+        file.rewind()?;
+        let mut hash = Sha256::new();
+        let size = io::copy(&mut file, &mut HashWriter(&mut hash))?;
+        Ok(Staged { path: path.to_owned(), size, sha256: hex(&hash.finalize()), file })
     }
 
     /// Its content, from the start.

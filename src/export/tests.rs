@@ -66,6 +66,7 @@ fn bundle_of(frames: &[(Kind, Vec<u8>)]) -> (tempfile::TempDir, Vec<u8>) {
         scratch: dir.path().to_owned(),
         key: &key,
         redactor: Redactor::new(&[]),
+        workspace: None,
     };
     let mut bytes = Vec::new();
     write_bundle(source, &mut bytes).expect("a bundle");

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::io::SyncIoBridge;
 
-use super::{Refusal, Supervisor};
+use super::{Refusal, Supervisor, admit::invalid};
 use crate::{
     export::{ExportError, Source, write_bundle},
     id::SessionId,
@@ -24,7 +24,11 @@ const PIECE: usize = 64 << 10; // bytes
 impl Supervisor {
     /// A session's bundle, as it is written. Stops when nobody reads it any more. An export that fails after
     /// it began ends with an error, so that nobody takes a part for the whole.
-    pub async fn export(&self, id: SessionId) -> Result<BoxStream<'static, io::Result<Bytes>>, Refusal> {
+    pub async fn export(
+        &self,
+        id: SessionId,
+        workspace: bool,
+    ) -> Result<BoxStream<'static, io::Result<Bytes>>, Refusal> {
         let session = self.session(id).await?;
         lifecycle::decide(session.phase, Request::Export)?;
         let spec = self.spec(id).await?;
@@ -38,6 +42,7 @@ impl Supervisor {
             }
             None => u64::MAX,
         };
+        let workspace = if workspace { Some(self.workspace(id).await?) } else { None };
         let (journal, scratch) = (self.journal_dir(id), self.session_dir(id));
         let key = std::sync::Arc::clone(&self.inner.key);
         let redactor = Redactor::new(&self.secrets());
@@ -45,11 +50,25 @@ impl Supervisor {
         let (read, write) = tokio::io::duplex(PIECE * 4);
         let write = SyncIoBridge::new(write);
         let writing = tokio::task::spawn_blocking(move || {
-            let source = Source { session, spec, journal, through, scratch, key: &key, redactor };
+            let source = Source { session, spec, journal, through, scratch, key: &key, redactor, workspace };
             write_bundle(source, io::BufWriter::with_capacity(PIECE, write)).map(drop)
         });
         self.inner.tracker.spawn(pass_on(read, writing, send, id));
         Ok(ReceiverStream::new(pieces).boxed())
+    }
+
+    /// A live session's workspace, as an unnamed tar.
+    async fn workspace(&self, id: SessionId) -> Result<std::fs::File, Refusal> {
+        if self.live(id).is_none() {
+            let problem =
+                "the session has ended, and its workspace is gone or kept for the next; ask while it lives";
+            return Err(invalid("workspace", problem.to_owned()));
+        }
+        let volume = self.inner.store.volume(id).await?.unwrap_or_default();
+        let file = tempfile::tempfile_in(self.session_dir(id))?;
+        let mut to = tokio::fs::File::from_std(file.try_clone()?);
+        self.inner.engine.workspace(id, &volume, &mut to).await?;
+        Ok(file)
     }
 
     /// Every credential that this daemon holds or has handed out since it started.

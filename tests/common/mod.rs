@@ -204,7 +204,12 @@ impl Daemon {
 
     /// Its bundle's bytes.
     pub async fn export_bytes(&self, session: &Session) -> Vec<u8> {
-        let path = format!("/api/v1/sessions/{}/export", session.id);
+        self.export_of(session, "").await
+    }
+
+    /// Its bundle's bytes, with a query.
+    pub async fn export_of(&self, session: &Session, query: &str) -> Vec<u8> {
+        let path = format!("/api/v1/sessions/{}/export{query}", session.id);
         let chunks = self.client.stream(&path, "application/gzip").await.expect("an export");
         let mut chunks = std::pin::pin!(chunks);
         let mut bytes = Vec::new();
