@@ -124,7 +124,7 @@ pub struct Model {
     /// The API's request id, if it gave one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
-    /// HTTP status of the answer.
+    /// HTTP status of the answer; 0 where the client hung up before there was one.
     pub status: u16,
     /// From the request's arrival to the answer's last byte.
     pub duration_ms: u64,

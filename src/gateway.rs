@@ -108,12 +108,18 @@ pub async fn ingest(ctx: &Context, request: &SpooledRequest, body: Bytes) -> Res
 /// The bounds that the handlers of one session share.
 pub(crate) struct Doors {
     intake: Semaphore,
+    /// In KiB: bodies of model calls are of very different lengths.
+    model_intake: Semaphore,
     tunnels: egress::Tunnels,
 }
 
 impl Doors {
     fn new(cancel: CancellationToken) -> Doors {
-        Doors { intake: Semaphore::new(INTAKE_LIMIT), tunnels: egress::Tunnels::new(cancel) }
+        Doors {
+            intake: Semaphore::new(INTAKE_LIMIT),
+            model_intake: Semaphore::new(model::INTAKE_KIB),
+            tunnels: egress::Tunnels::new(cancel),
+        }
     }
 }
 

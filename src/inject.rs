@@ -93,6 +93,7 @@ fn environment(
     let mut env = BTreeMap::from([("PATH".to_owned(), PATH.to_owned())]);
     env.extend(image_env.clone());
     env.extend(spec.profile.env.clone());
+    env.retain(|name, _| !settings::is_telemetry(name));
     let mut set = |key: &str, value: &str| env.insert(key.to_owned(), value.to_owned());
     set("HOME", HOME);
     set("USER", "agent");
@@ -181,9 +182,10 @@ fn masked(start: &Start, api_key: Option<&str>) -> Value {
     };
     let is_secret = |name: &str| {
         let name = name.to_ascii_uppercase();
-        ["TOKEN", "SECRET", "PASSWORD", "API_KEY", "CREDENTIAL", "AUTHORIZATION"]
-            .iter()
-            .any(|w| name.contains(w))
+        let told =
+            ["TOKEN", "SECRET", "PASSW", "PASSPHRASE", "API_KEY", "CREDENTIAL", "AUTHORIZATION", "COOKIE"];
+        let ends = ["_KEY", "_PAT", "-KEY"];
+        (told.iter().any(|w| name.contains(w)) || ends.iter().any(|w| name.ends_with(w)))
             && !name.starts_with("OTEL_")
             && !name.starts_with("CLAUDE_CODE_OTEL")
     };

@@ -2,12 +2,13 @@
 //! no network. The client stays the real one.
 //!
 //! A prompt is answered with a word and a tool, chosen from the prompt; the tool's result with an answer that
-//! quotes it. The same request gets the same answer.
+//! quotes it. The same request gets the same answer. Token counts come from lengths, and are split between
+//! cache and input as a conversation's would be, so that dashboards and budgets have something to show.
 
 use axum::{
     Json,
     body::Body,
-    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -29,6 +30,9 @@ pub(super) fn answer(parts: &Parts, body: &Bytes, call: Option<Call>) -> Respons
     if path == "/v1/messages/count_tokens" {
         return Json(json!({ "input_tokens": tokens(body.len()) })).into_response();
     }
+    if path == "/v1/models" && parts.method == Method::GET {
+        return Json(models()).into_response();
+    }
     let Some(call) = call else {
         let message = "The demo model does not know this request.";
         let error = json!({ "type": "error", "error": { "type": "not_found_error", "message": message } });
@@ -38,7 +42,7 @@ pub(super) fn answer(parts: &Parts, body: &Bytes, call: Option<Call>) -> Respons
     let reply = script::reply(&request);
     let id = identity(body);
     let model = request.get("model").and_then(Value::as_str).unwrap_or("demo").to_owned();
-    let message = Message { id, model, input_tokens: tokens(body.len()), reply };
+    let message = Message { id, model, input: Input::of(&request, body.len()), reply };
     let streamed = request.get("stream").and_then(Value::as_bool).unwrap_or(false);
     let (content_type, text) = if streamed {
         ("text/event-stream", message.events())
@@ -57,10 +61,52 @@ pub(super) fn answer(parts: &Parts, body: &Bytes, call: Option<Call>) -> Respons
     response
 }
 
+/// The list of models, in the API's shape: one, so that whoever asks is told what this is.
+fn models() -> Value {
+    let model = json!({
+        "type": "model",
+        "id": "claude-demo",
+        "display_name": "Scripted demo model",
+        "created_at": "2026-01-01T00:00:00Z",
+    });
+    json!({ "data": [model], "has_more": false, "first_id": "claude-demo", "last_id": "claude-demo" })
+}
+
+/// What a request's tokens are.
+struct Input {
+    new: usize,
+    written: usize,
+    read: usize,
+}
+
+impl Input {
+    /// All but the last message would be in the cache, if the request asks for one: written by the first
+    /// request of a conversation, and read by those that follow.
+    fn of(request: &Value, length: usize) -> Input {
+        let messages = request["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let last = messages.last().map_or(0, |m| m.to_string().len());
+        let kept = tokens(length.saturating_sub(last));
+        let new = tokens(length).saturating_sub(kept);
+        match (has_key(request, "cache_control"), messages.len() > 1) {
+            (false, _) => Input { new: tokens(length), written: 0, read: 0 },
+            (true, false) => Input { new, written: kept, read: 0 },
+            (true, true) => Input { new, written: 0, read: kept },
+        }
+    }
+}
+
+fn has_key(value: &Value, key: &str) -> bool {
+    match value {
+        Value::Object(fields) => fields.contains_key(key) || fields.values().any(|v| has_key(v, key)),
+        Value::Array(items) => items.iter().any(|v| has_key(v, key)),
+        _ => false,
+    }
+}
+
 struct Message {
     id: String,
     model: String,
-    input_tokens: usize,
+    input: Input,
     reply: Reply,
 }
 
@@ -84,9 +130,9 @@ impl Message {
             "stop_reason": null,
             "stop_sequence": null,
             "usage": {
-                "input_tokens": self.input_tokens,
-                "cache_creation_input_tokens": 0,
-                "cache_read_input_tokens": 0,
+                "input_tokens": self.input.new,
+                "cache_creation_input_tokens": self.input.written,
+                "cache_read_input_tokens": self.input.read,
                 "output_tokens": 1,
             },
         })

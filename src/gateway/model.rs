@@ -1,7 +1,7 @@
 //! The model API: what Claude Code finds at `ANTHROPIC_BASE_URL`.
 //!
 //! ```text
-//!   POST /v1/messages…  ─▶ budget ─▶ credential ─▶ upstream, or the demo model
+//!   /v1/messages, …     ─▶ path ─▶ budget ─▶ credential ─▶ upstream, or the demo model
 //!                                                     │ every byte back as it comes
 //!                                          usage read on the side ─▶ journal, when the answer ends
 //! ```
@@ -11,115 +11,40 @@
 //! body of the upstream's answers, errors included, are passed on as they are: the client's retries depend on
 //! their wording.
 //!
-//! The operator's key is read once, is sent to the configured URL and nowhere else, and is in no log.
+//! The operator's key is read once, is sent to the configured URL and nowhere else, and is in no log. It opens
+//! a short list of calls and no others: batches would pass by the budget, and files are those of everybody who
+//! uses the key. A path reaches the upstream as it was judged here or not at all.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
-    Router,
+    Extension, Router,
     body::Body,
     extract::{Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
     routing::{any, get},
 };
+use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::json;
+use tokio::sync::SemaphorePermit;
 
-use super::{Context, demo};
-use crate::{
-    config::{self, Price},
-    event,
-    spec::Credential,
-};
+use super::{Context, Doors, demo};
+use crate::spec::Credential;
 
 pub(in crate::gateway) mod call;
+mod upstream;
 mod usage;
 
 use call::Call;
+pub use upstream::{Upstream, UpstreamError};
 
 /// The longest request, in bytes: a conversation with images.
 const BODY_LIMIT: usize = 32 << 20;
-/// How long the upstream may be silent; the client gives up after 300 s.
-const SILENCE: Duration = Duration::from_secs(330);
-/// How long a connection to the upstream may take.
-const CONNECT: Duration = Duration::from_secs(15);
-
-/// The upstream, shared by all sessions.
-pub struct Upstream {
-    http: reqwest::Client,
-    base: String,
-    key: Option<HeaderValue>,
-    prices: Vec<(String, Price)>,
-}
-
-/// Why there is no upstream.
-#[derive(Debug, thiserror::Error)]
-pub enum UpstreamError {
-    /// The key's file.
-    #[error("model.key_file {path}: {problem}")]
-    Key {
-        /// Where.
-        path: String,
-        /// What is wrong and what to do.
-        problem: String,
-    },
-    /// The HTTP client.
-    #[error("model: the HTTP client cannot be made: {0}")]
-    Client(#[from] reqwest::Error),
-}
-
-impl Upstream {
-    /// An upstream as configured. Nothing is connected to yet.
-    pub fn new(model: &config::Model) -> Result<Upstream, UpstreamError> {
-        rustls::crypto::ring::default_provider().install_default().ok();
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT)
-            .read_timeout(SILENCE)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()?;
-        let mut prices: Vec<(String, Price)> = model.prices.clone().into_iter().collect();
-        prices.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
-        Ok(Upstream {
-            http,
-            base: model.url.trim_end_matches('/').to_owned(),
-            key: model.key_file.as_deref().map(read_key).transpose()?,
-            prices,
-        })
-    }
-
-    /// The price of a call in US dollars: by the longest prefix of the model's name that the list has.
-    fn cost(&self, call: &event::Model) -> f64 {
-        let Some((_, price)) = self.prices.iter().find(|(prefix, _)| call.model.starts_with(prefix.as_str()))
-        else {
-            return 0.0;
-        };
-        #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^52")]
-        let millions = |tokens: u64| tokens as f64 / 1e6;
-        millions(call.input_tokens) * price.input
-            + millions(call.output_tokens) * price.output
-            + millions(call.cache_read_tokens) * price.cache_read
-            + millions(call.cache_creation_tokens) * price.cache_write
-    }
-}
-
-fn read_key(path: &Path) -> Result<HeaderValue, UpstreamError> {
-    let wrong = |problem: String| UpstreamError::Key { path: path.display().to_string(), problem };
-    let mode = fs::metadata(path).map_err(|e| wrong(e.to_string()))?.permissions().mode();
-    if mode & 0o077 != 0 {
-        return Err(wrong(format!(
-            "its mode is {:o}; nobody but the daemon may read it: chmod 600 it",
-            mode & 0o777
-        )));
-    }
-    let text = fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
-    let mut key = HeaderValue::from_str(text.trim()).map_err(|_| wrong("it holds no key".to_owned()))?;
-    if key.is_empty() {
-        return Err(wrong("it is empty".to_owned()));
-    }
-    key.set_sensitive(true);
-    Ok(key)
-}
+/// What requests of one session may hold in memory together, in KiB; more wait unread. A request holds its
+/// length until the upstream begins to answer.
+pub(in crate::gateway) const INTAKE_KIB: usize = 64 << 10;
 
 /// The routes.
 pub fn router() -> Router<Arc<Context>> {
@@ -137,17 +62,32 @@ async fn hello() -> &'static str {
     "sandboxctl"
 }
 
-async fn answer(State(ctx): State<Arc<Context>>, request: Request) -> Response {
+async fn answer(
+    State(ctx): State<Arc<Context>>,
+    Extension(doors): Extension<Arc<Doors>>,
+    request: Request,
+) -> Response {
     let (parts, body) = request.into_parts();
+    let Some(target) = ctx.upstream.target(&parts.uri) else {
+        return problem(StatusCode::NOT_FOUND, "not_found_error", "this path is not plain");
+    };
+    if ctx.spec.profile.credential == Credential::Gateway && !is_open(&parts) {
+        let message = "This sandbox's gateway passes calls of the model on, and nothing else of the API.";
+        return problem(StatusCode::FORBIDDEN, "permission_error", message);
+    }
+    let long = || problem(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", "the request exceeds 32 MiB");
+    let length = parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+    let length: usize = length.unwrap_or(BODY_LIMIT);
+    if length > BODY_LIMIT {
+        return long();
+    }
+    let kib = u32::try_from(length.div_ceil(1 << 10).max(1)).unwrap_or(u32::MAX);
+    let Ok(place) = doors.model_intake.acquire_many(kib).await else {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "api_error", "the session ends");
+    };
     let body = match Limited::new(body, BODY_LIMIT).collect().await {
         Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => {
-            return problem(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "request_too_large",
-                "the request is longer than 32 MiB",
-            );
-        }
+        Err(error) if error.is::<LengthLimitError>() => return long(),
         Err(_) => {
             return problem(StatusCode::BAD_REQUEST, "invalid_request_error", "the request did not arrive");
         }
@@ -155,56 +95,80 @@ async fn answer(State(ctx): State<Arc<Context>>, request: Request) -> Response {
     // Only this is a call of the model; counting tokens and listing models cost nothing.
     let counts = parts.method == Method::POST && parts.uri.path() == "/v1/messages";
     let call = counts.then(|| Call::begin(Arc::clone(&ctx), &parts.headers, &body));
-    if let Some(refused) = refuse_over_budget(&ctx, call.as_ref()) {
-        return refused;
+    if call.is_some() && ctx.recorder.with_summary(|s| s.is_over(&ctx.spec.profile.budget)) {
+        return refuse_over_budget(call);
     }
     match ctx.spec.profile.credential {
         Credential::Demo => demo::answer(&parts, &body, call),
-        Credential::User | Credential::Gateway => pass_on(&ctx, parts, body.into(), call).await,
+        Credential::User | Credential::Gateway => pass_on(&ctx, target, parts, body, call, place).await,
     }
+}
+
+/// What the operator's key opens: method and path; below a path that ends in `/` everything.
+const OPEN: [(Method, &str); 4] = [
+    (Method::POST, "/v1/messages"),
+    (Method::POST, "/v1/messages/count_tokens"),
+    (Method::GET, "/v1/models"),
+    (Method::GET, "/v1/models/"),
+];
+
+fn is_open(parts: &Parts) -> bool {
+    let path = parts.uri.path();
+    OPEN.iter().any(|(method, open)| {
+        *method == parts.method && (path == *open || (open.ends_with('/') && path.starts_with(open)))
+    })
 }
 
 /// At its limit a session's calls are refused in the API's own error shape, with a status that the client
 /// does not try again.
-fn refuse_over_budget(ctx: &Context, call: Option<&Call>) -> Option<Response> {
-    let call = call?;
-    if !ctx.recorder.with_summary(|s| s.is_over(&ctx.spec.profile.budget)) {
-        return None;
+fn refuse_over_budget(call: Option<Call>) -> Response {
+    if let Some(call) = call {
+        call.refused(StatusCode::FORBIDDEN, "budget");
     }
-    call.refused(StatusCode::FORBIDDEN, "budget");
     let message = "This session's budget is spent. Ask the operator of this sandbox for a new session.";
-    Some(problem(StatusCode::FORBIDDEN, "permission_error", message))
+    problem(StatusCode::FORBIDDEN, "permission_error", message)
 }
 
-async fn pass_on(ctx: &Arc<Context>, parts: Parts, body: reqwest::Body, call: Option<Call>) -> Response {
+async fn pass_on(
+    ctx: &Context,
+    target: reqwest::Url,
+    parts: Parts,
+    body: Bytes,
+    call: Option<Call>,
+    place: SemaphorePermit<'_>,
+) -> Response {
     let upstream = &ctx.upstream;
+    let refuse = |call: Option<Call>, status, why| {
+        if let Some(call) = call {
+            call.refused(status, why);
+        }
+    };
     let mut headers = onward(&parts.headers);
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     if ctx.spec.profile.credential == Credential::Gateway {
         headers.remove(header::AUTHORIZATION);
         headers.remove(API_KEY);
         let Some(key) = &upstream.key else {
-            call.inspect(|c| c.refused(StatusCode::UNAUTHORIZED, "credential"));
+            refuse(call, StatusCode::UNAUTHORIZED, "credential");
             let message = "The operator of this sandbox has configured no API key (model.key_file).";
             return problem(StatusCode::UNAUTHORIZED, "authentication_error", message);
         };
-        headers.insert(API_KEY, key.clone());
+        headers.insert(key.name.clone(), key.value.clone());
+        if let Some(beta) = key.beta {
+            headers.append(BETA, HeaderValue::from_static(beta));
+        }
     }
-    let path = parts.uri.path_and_query().map_or("/", |p| p.as_str());
-    let sent = upstream
-        .http
-        .request(parts.method, format!("{}{path}", upstream.base))
-        .headers(headers)
-        .body(body)
-        .send();
+    let sent = upstream.http.request(parts.method, target).headers(headers).body(body).send();
     let answer = match sent.await {
         Ok(answer) => answer,
         Err(error) => {
             tracing::warn!(session = %ctx.id, error = %error.without_url(), "the model API cannot be reached");
-            call.inspect(|c| c.refused(StatusCode::BAD_GATEWAY, "upstream"));
+            refuse(call, StatusCode::BAD_GATEWAY, "upstream");
             let message = "The model API cannot be reached from this sandbox's gateway.";
             return problem(StatusCode::BAD_GATEWAY, "api_error", message);
         }
     };
+    drop(place);
     let status = answer.status();
     let headers = onward(answer.headers());
     let stream = answer.bytes_stream();
@@ -219,9 +183,10 @@ async fn pass_on(ctx: &Arc<Context>, parts: Parts, body: reqwest::Body, call: Op
 }
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const BETA: HeaderName = HeaderName::from_static("anthropic-beta");
 
 /// The headers that go on: not those of one connection (RFC 9110, 7.6.1), nor those that the HTTP client
-/// sets itself. Compression is not asked for: usage is read from the answer as it passes.
+/// sets itself. What compression the client takes is left out: usage is read from the answer as it passes.
 fn onward(headers: &HeaderMap) -> HeaderMap {
     const DROPPED: [&str; 12] = [
         "connection",
@@ -238,6 +203,12 @@ fn onward(headers: &HeaderMap) -> HeaderMap {
         "accept-encoding",
     ];
     let mut kept = headers.clone();
+    // What a connection's header names is of that connection too.
+    for name in headers.get_all(header::CONNECTION).iter().filter_map(|v| v.to_str().ok()) {
+        for name in name.split(',') {
+            kept.remove(name.trim());
+        }
+    }
     for name in DROPPED {
         kept.remove(name);
     }

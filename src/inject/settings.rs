@@ -11,22 +11,40 @@ use crate::{engine::GUEST, id::SessionId, spec::Spec};
 /// Hooks that can refuse, and must answer.
 const DECIDED: [&str; 2] = ["PreToolUse", "UserPromptSubmit"];
 /// Hooks that only tell.
-const OBSERVED: [&str; 11] = [
+const OBSERVED: [&str; 14] = [
     "PostToolUse",
     "PostToolUseFailure",
     "PermissionRequest",
     "PermissionDenied",
     "Notification",
     "Stop",
+    "StopFailure",
     "SubagentStart",
     "SubagentStop",
     "PreCompact",
+    "PostCompact",
+    "ConfigChange",
     "SessionStart",
     "SessionEnd",
 ];
 /// How long the client waits for a hook. Past it the client lets a tool run, so the guest answers (and
 /// denies) well before.
 const HOOK_TIMEOUT: u64 = 30; // seconds
+
+/// Whether an environment variable is telemetry's: no image and no profile sets one of these.
+pub(super) fn is_telemetry(name: &str) -> bool {
+    const FAMILIES: [&str; 3] = ["OTEL_", "CLAUDE_CODE_OTEL_", "BETA_TRACING_"];
+    const OTHERS: [&str; 6] = [
+        "CLAUDE_CODE_ENABLE_TELEMETRY",
+        "CLAUDE_CODE_ENHANCED_TELEMETRY_BETA",
+        "ENABLE_ENHANCED_TELEMETRY_BETA",
+        "ENABLE_BETA_TRACING_DETAILED",
+        // It keeps the client from running the hook of a session's start.
+        "CLAUDE_CODE_SIMPLE",
+        "CLAUDE_CODE_PROPAGATE_TRACEPARENT",
+    ];
+    FAMILIES.iter().any(|family| name.starts_with(family)) || OTHERS.contains(&name)
+}
 
 /// The telemetry environment. Every name that could switch, redirect or thin it out is set here, because a
 /// managed value wins over the user's.
@@ -58,10 +76,22 @@ pub(super) fn telemetry(spec: &Spec, id: SessionId) -> BTreeMap<String, String> 
         ("OTEL_BLRP_MAX_QUEUE_SIZE", "8192"),
         ("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", "512"),
         ("OTEL_BLRP_EXPORT_TIMEOUT", "60000"),
+        ("OTEL_BLRP_SCHEDULE_DELAY", "1000"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "8192"),
         ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "512"),
         ("OTEL_BSP_EXPORT_TIMEOUT", "60000"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "1000"),
+        // The client's own bounds on text are below these; smaller ones would cut records to nothing.
+        ("OTEL_ATTRIBUTE_COUNT_LIMIT", "128"),
+        ("OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT", "128"),
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "128"),
+        ("OTEL_SPAN_EVENT_COUNT_LIMIT", "128"),
+        ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "65536"),
+        ("OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT", "65536"),
+        ("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "65536"),
+        ("CLAUDE_CODE_OTEL_CONTENT_MAX_LENGTH", "61440"),
         ("OTEL_TRACES_SAMPLER", "always_on"),
+        ("OTEL_TRACES_SAMPLER_ARG", "1"),
         ("OTEL_SDK_DISABLED", "false"),
         ("OTEL_SERVICE_NAME", "claude-code"),
         ("OTEL_METRICS_INCLUDE_SESSION_ID", "true"),

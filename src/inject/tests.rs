@@ -62,6 +62,63 @@ fn neither_image_nor_profile_can_switch_telemetry_off() {
     assert_eq!(file(&injection, "managed-settings.json").owner, Owner::Root);
 }
 
+/// What the client reads as its policy, whole: a change of it is to be seen and meant.
+#[test]
+fn managed_settings_are_these() {
+    let mut spec = spec(Credential::Gateway);
+    spec.profile.policy.mode = "acceptEdits".to_owned();
+    spec.profile.policy.allow = vec!["Bash(git status)".to_owned()];
+    spec.profile.policy.deny = vec!["Read(./.env)".to_owned()];
+    let id = "01890000-0000-7000-8000-000000000001".parse().expect("an id");
+    let injection = injection(&spec, id, &BTreeMap::new(), None, &BTreeMap::new());
+    let content: Value =
+        serde_json::from_str(&file(&injection, "managed-settings.json").content).expect("JSON");
+    insta::assert_json_snapshot!(content);
+}
+
+proptest::proptest! {
+    /// Whatever a profile and an image set, what telemetry's variables are is ours alone.
+    #[test]
+    fn no_environment_reaches_telemetry(
+        family in 0..4_usize,
+        name in "[A-Z_]{1,24}",
+        known in 0..60_usize,
+        value in ".{0,20}",
+    ) {
+        let mut spec = spec(Credential::Demo);
+        let id = SessionId::new();
+        let ours = settings::telemetry(&spec, id);
+        let names: Vec<&String> = ours.keys().collect();
+        let name = match family {
+            0 => names[known % names.len()].clone(),
+            1 => format!("OTEL_{name}"),
+            2 => format!("CLAUDE_CODE_OTEL_{name}"),
+            _ => format!("BETA_TRACING_{name}"),
+        };
+        spec.profile.env.insert(name.clone(), value.clone());
+        let image = BTreeMap::from([(name, value)]);
+        let injection = injection(&spec, id, &BTreeMap::new(), None, &image);
+        let set: BTreeMap<String, String> = injection.start.env.into_iter().collect();
+        let telling: BTreeMap<String, String> = set
+            .into_iter()
+            .filter(|(name, _)| settings::is_telemetry(name) || ours.contains_key(name))
+            .collect();
+        proptest::prop_assert_eq!(telling, ours);
+    }
+}
+
+#[test]
+fn secrets_by_their_name_are_in_no_record() {
+    let mut spec = spec(Credential::Demo);
+    for name in ["GITHUB_TOKEN", "DB_PASSWORD", "PGPASSWD", "SIGNING_KEY", "GITLAB_PAT", "SESSION_COOKIE"] {
+        spec.profile.env.insert(name.to_owned(), "of-great-worth".to_owned());
+    }
+    spec.profile.env.insert("EDITOR".to_owned(), "nano".to_owned());
+    let masked = inject(&spec, None).masked.to_string();
+    assert!(!masked.contains("of-great-worth"), "{masked}");
+    assert!(masked.contains("nano"), "what is no secret can be read");
+}
+
 #[test]
 fn resource_attributes_survive_commas_and_spaces() {
     let injection = inject(&spec(Credential::Demo), None);

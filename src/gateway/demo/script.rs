@@ -1,6 +1,17 @@
 //! What the demo model says. Pure: a request in, a reply out.
+//!
+//! | the request | the reply |
+//! |---|---|
+//! | wants JSON of a schema, or offers the client's tool for that | the least that the schema lets pass |
+//! | asks to summarise the conversation (`/compact`) | a summary |
+//! | ends with a tool's result | a quote of it |
+//! | ends with a prompt | a word and a tool, by the first word of the prompt that tells; words only, where no tool is offered |
 
 use serde_json::{Value, json};
+
+mod schema;
+
+use schema::filled;
 
 /// The longest quote of a tool's result.
 const QUOTE: usize = 400; // characters
@@ -21,7 +32,7 @@ pub(super) enum Block {
     /// A tool to be run.
     Tool {
         /// Which.
-        name: &'static str,
+        name: String,
         /// With what.
         input: Value,
     },
@@ -80,37 +91,119 @@ pub(super) fn reply(request: &Value) -> Reply {
     {
         return say(&filled(schema).to_string());
     }
+    if is_compaction(messages) {
+        return say(SUMMARY);
+    }
     match last_result(messages) {
         Some(result) => after_tool(&result),
-        None => to_prompt(&prompt(messages), &tools(request)),
+        None => to_prompt(&prompt(messages), request),
     }
 }
 
-fn to_prompt(prompt: &str, tools: &[&str]) -> Reply {
-    let lower = prompt.to_lowercase();
-    let has = |words: &[&str]| words.iter().any(|w| lower.contains(w));
-    let tool = if has(&["write", "create", "save"]) && tools.contains(&"Write") {
-        let content =
-            format!("The scripted demo model wrote this file. It was asked: {}\n", shorten(prompt, 120));
-        Some(("Write", json!({ "file_path": FILE, "content": content }), "I will write a small file."))
-    } else if has(&["read ", "show the file", "open "]) && tools.contains(&"Read") {
-        Some(("Read", json!({ "file_path": FILE }), "I will read the file that I write when asked to."))
-    } else if tools.contains(&"Bash") {
-        let command = if has(&["system", "kernel", "machine"]) { "uname -sr" } else { "ls -la" };
-        let input = json!({ "command": command, "description": "Look around in the sandbox" });
-        Some(("Bash", input, "I will look around in the sandbox."))
-    } else {
-        None
+/// What takes the place of a conversation that is compacted.
+const SUMMARY: &str = "<analysis>\nA conversation with the scripted demo model of sandboxctl.\n</analysis>\n\n\
+    <summary>\n1. Primary Request and Intent: the user tried the sandbox out with its scripted demo model.\n\
+    2. Pending Tasks: none.\n</summary>";
+
+/// Whether the client asks for a summary of all that was said. These are its words; a person's prompt does
+/// not begin with them.
+fn is_compaction(messages: &[Value]) -> bool {
+    const ASKED: [&str; 2] =
+        ["CRITICAL: Respond with TEXT ONLY", "Your task is to create a detailed summary"];
+    let Some(last) = messages.last() else { return false };
+    let texts = match &last["content"] {
+        Value::Array(blocks) => blocks.iter().filter_map(|b| b["text"].as_str()).collect(),
+        content => content.as_str().into_iter().collect::<Vec<_>>(),
     };
-    match tool {
-        Some((name, input, words)) => {
-            Reply { blocks: vec![Block::Text(words.to_owned()), Block::Tool { name, input }] }
+    texts.iter().any(|text| ASKED.iter().any(|words| text.trim_start().starts_with(words)))
+}
+
+/// What a prompt is about.
+#[derive(Clone, Copy)]
+enum Topic {
+    Write,
+    Read,
+    Delegate,
+    Time,
+    System,
+}
+
+/// The first word that tells wins: "read the file that you made" reads.
+const WORDS: [(&str, Topic); 17] = [
+    ("write", Topic::Write),
+    ("create", Topic::Write),
+    ("save", Topic::Write),
+    ("make", Topic::Write),
+    ("read", Topic::Read),
+    ("open", Topic::Read),
+    ("agent", Topic::Delegate),
+    ("subagent", Topic::Delegate),
+    ("delegate", Topic::Delegate),
+    ("date", Topic::Time),
+    ("time", Topic::Time),
+    ("day", Topic::Time),
+    ("system", Topic::System),
+    ("kernel", Topic::System),
+    ("machine", Topic::System),
+    ("linux", Topic::System),
+    ("uname", Topic::System),
+];
+
+fn topic(prompt: &str) -> Option<Topic> {
+    let lower = prompt.to_lowercase();
+    let mut words = lower.split(|c: char| !c.is_alphanumeric());
+    words.find_map(|word| WORDS.iter().find(|(name, _)| *name == word).map(|(_, topic)| *topic))
+}
+
+fn to_prompt(prompt: &str, request: &Value) -> Reply {
+    let offered = request.get("tools").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let tool = |name: &str| offered.iter().find(|t| t["name"] == name);
+    if let Some(structured) = tool("StructuredOutput") {
+        return run(
+            "StructuredOutput",
+            filled(&structured["input_schema"]),
+            "Here it is, in the form asked for.",
+        );
+    }
+    let delegate = ["Agent", "Task"].into_iter().find(|name| tool(name).is_some());
+    match (topic(prompt), delegate) {
+        (Some(Topic::Write), _) if tool("Write").is_some() => {
+            let asked = shorten(prompt, 120);
+            let content = format!("The scripted demo model wrote this file. It was asked: {asked}\n");
+            run("Write", json!({ "file_path": FILE, "content": content }), "I will write a small file.")
         }
-        None => say(&format!(
+        (Some(Topic::Read), _) if tool("Read").is_some() => {
+            let words = "I will read the file that I write when asked to.";
+            run("Read", json!({ "file_path": FILE }), words)
+        }
+        (Some(Topic::Delegate), Some(name)) => {
+            let input = json!({
+                "description": "Look around",
+                "prompt": "List the files of the workspace.",
+                "subagent_type": "general-purpose",
+            });
+            run(name, input, "I will send somebody to look around.")
+        }
+        (topic, _) if tool("Bash").is_some() => {
+            // The client runs these without a question, in its default mode too.
+            let command = match topic {
+                Some(Topic::Time) => "date",
+                Some(Topic::System) => "uname -sr",
+                _ => "ls -la",
+            };
+            let input = json!({ "command": command, "description": "Look around in the sandbox" });
+            run("Bash", input, "I will look around in the sandbox.")
+        }
+        _ => say(&format!(
             "This is the scripted demo model of sandboxctl; it does not think. You said: {}",
             shorten(prompt, 200)
         )),
     }
+}
+
+fn run(name: &str, input: Value, words: &str) -> Reply {
+    let tool = Block::Tool { name: name.to_owned(), input };
+    Reply { blocks: vec![Block::Text(words.to_owned()), tool] }
 }
 
 fn after_tool(result: &ToolResult) -> Reply {
@@ -160,11 +253,6 @@ fn prompt(messages: &[Value]) -> String {
     said.map(|text| text.trim().to_owned()).find(|text| !text.is_empty()).unwrap_or_default()
 }
 
-fn tools(request: &Value) -> Vec<&str> {
-    let tools = request.get("tools").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    tools.iter().filter_map(|t| t["name"].as_str()).collect()
-}
-
 fn text_of(content: &Value) -> String {
     match content {
         Value::String(text) => text.clone(),
@@ -172,23 +260,6 @@ fn text_of(content: &Value) -> String {
             blocks.iter().filter_map(|b| b["text"].as_str()).collect::<Vec<_>>().join("\n")
         }
         _ => String::new(),
-    }
-}
-
-/// The least that a JSON schema lets pass: for requests that want a structured answer.
-fn filled(schema: &Value) -> Value {
-    if let Some(first) = schema.get("enum").and_then(Value::as_array).and_then(|e| e.first()) {
-        return first.clone();
-    }
-    match schema.get("type").and_then(Value::as_str) {
-        Some("object") => {
-            let fields = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
-            Value::Object(fields.map(|(name, field)| (name.clone(), filled(field))).collect())
-        }
-        Some("array") => json!([]),
-        Some("boolean") => json!(false),
-        Some("number" | "integer") => json!(0),
-        _ => json!("demo session"),
     }
 }
 
@@ -201,47 +272,4 @@ fn shorten(text: &str, most: usize) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ask(content: Value) -> Reply {
-        let tools = json!([{ "name": "Bash" }, { "name": "Write" }, { "name": "Read" }]);
-        reply(&json!({ "messages": [{ "role": "user", "content": content }], "tools": tools }))
-    }
-
-    fn tool(reply: &Reply) -> Option<&'static str> {
-        reply.blocks.iter().find_map(|b| if let Block::Tool { name, .. } = b { Some(*name) } else { None })
-    }
-
-    #[test]
-    fn the_prompt_chooses_the_tool() {
-        assert_eq!(tool(&ask(json!("List the files"))), Some("Bash"));
-        assert_eq!(tool(&ask(json!([{ "type": "text", "text": "Write a poem" }]))), Some("Write"));
-        assert_eq!(tool(&ask(json!("read it back"))), Some("Read"));
-    }
-
-    #[test]
-    fn what_the_client_adds_is_not_what_the_user_said() {
-        let added = json!([
-            { "type": "text", "text": "<system-reminder>write, write, write</system-reminder>" },
-            { "type": "text", "text": "List the files" },
-        ]);
-        assert_eq!(tool(&ask(added)), Some("Bash"));
-    }
-
-    #[test]
-    fn a_result_is_quoted_and_no_tool_follows() {
-        let result = json!([{ "type": "tool_result", "tool_use_id": "t", "content": "README.md" }]);
-        let reply = ask(result);
-        assert_eq!(tool(&reply), None);
-        assert!(matches!(&reply.blocks[0], Block::Text(t) if t.contains("README.md")));
-        let failed = json!([{ "type": "tool_result", "tool_use_id": "t", "is_error": true, "content": [{ "type": "text", "text": "denied" }] }]);
-        assert!(matches!(&ask(failed).blocks[0], Block::Text(t) if t.contains("did not run: denied")));
-    }
-
-    #[test]
-    fn without_tools_it_only_talks() {
-        let reply = reply(&json!({ "messages": [{ "role": "user", "content": "Write a title" }] }));
-        assert_eq!(tool(&reply), None);
-    }
-}
+mod tests;

@@ -12,12 +12,13 @@ use super::super::Context;
 use super::usage::Usage;
 use crate::{event, journal::Kind};
 
-/// A call under way. It is journalled once: when its answer has been followed to the end, or when it is
-/// dropped before, because the client hung up.
+/// A call under way. It is journalled once, when it is dropped: its answer has been passed on to the end, or
+/// the gateway refused it, or the client hung up at whatever moment.
 pub(in crate::gateway) struct Call {
     ctx: Arc<Context>,
     began: Instant,
     event: event::Model,
+    usage: Option<Usage>,
 }
 
 impl Call {
@@ -35,15 +36,13 @@ impl Call {
             claude_session_id: session.map(|s| s.chars().take(64).collect()),
             ..event::Model::default()
         };
-        Call { ctx, began: Instant::now(), event }
+        Call { ctx, began: Instant::now(), event, usage: None }
     }
 
-    /// Journals that the gateway itself refused the call.
-    pub(super) fn refused(&self, status: StatusCode, why: &str) {
-        let mut event = self.event.clone();
-        event.status = status.as_u16();
-        event.refused = Some(why.to_owned());
-        self.journal(event);
+    /// Ends the call here: the gateway itself refuses it.
+    pub(super) fn refused(mut self, status: StatusCode, why: &str) {
+        self.event.status = status.as_u16();
+        self.event.refused = Some(why.to_owned());
     }
 
     /// Passes an answer on, reading its usage on the side.
@@ -57,37 +56,30 @@ impl Call {
         let events = header("content-type").is_some_and(|t| t.starts_with("text/event-stream"));
         self.event.status = status.as_u16();
         self.event.request_id = header("request-id").map(|id| id.chars().take(128).collect());
-        let mut followed = Followed { call: self, usage: Usage::new(events) };
+        self.usage = Some(Usage::new(events));
         stream! {
             let mut answer = std::pin::pin!(answer);
             while let Some(piece) = answer.next().await {
-                if let Ok(bytes) = &piece {
-                    followed.usage.read(bytes);
+                if let (Ok(bytes), Some(usage)) = (&piece, &mut self.usage) {
+                    usage.read(bytes);
                 }
                 yield piece;
             }
         }
     }
+}
 
-    fn journal(&self, mut event: event::Model) {
+impl Drop for Call {
+    fn drop(&mut self) {
+        let mut event = std::mem::take(&mut self.event);
+        if let Some(usage) = &mut self.usage {
+            usage.tell(&mut event);
+        }
         event.duration_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         event.cost_usd = self.ctx.upstream.cost(&event);
         self.ctx.metrics.model_call(event.refused.is_none());
         if let Err(error) = self.ctx.recorder.event(Kind::Model, &event) {
             tracing::error!(session = %self.ctx.id, %error, "a model call could not be recorded");
         }
-    }
-}
-
-struct Followed {
-    call: Call,
-    usage: Usage,
-}
-
-impl Drop for Followed {
-    fn drop(&mut self) {
-        let mut event = self.call.event.clone();
-        self.usage.tell(&mut event);
-        self.call.journal(event);
     }
 }

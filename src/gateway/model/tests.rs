@@ -1,4 +1,4 @@
-use std::sync::Mutex;
+use std::{fs, os::unix::fs::PermissionsExt, sync::Mutex};
 
 use axum::{body::to_bytes, extract::Request as AxumRequest, response::sse};
 use futures_util::stream;
@@ -6,7 +6,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::{
-    clock,
+    clock, config, event,
     id::SessionId,
     journal::{Journal, Kind},
     recorder::Recorder,
@@ -14,21 +14,39 @@ use crate::{
     summary::Summary,
 };
 
-type Seen = Arc<Mutex<Vec<HeaderMap>>>;
+#[derive(Default)]
+struct Seen {
+    headers: Mutex<Vec<HeaderMap>>,
+    came: tokio::sync::Notify,
+}
 
-/// An upstream that notes what it is sent and answers a short stream.
-async fn upstream(seen: Seen) -> String {
+/// An error as the API words it; passed on to the byte.
+const OVERLOADED: &str = r#"{ "type":"error", "error":{"type":"overloaded_error","message":"Overloaded"} }"#;
+
+/// An upstream that notes what it is sent and does what the header `test` says: nothing at all, an error, or
+/// else a short stream.
+async fn upstream(seen: Arc<Seen>) -> String {
     let answer = move |request: AxumRequest| {
-        seen.lock().expect("a lock").push(request.headers().clone());
+        seen.headers.lock().expect("a lock").push(request.headers().clone());
+        seen.came.notify_one();
         async move {
+            match request.headers().get("test").map(HeaderValue::as_bytes) {
+                Some(b"silence") => std::future::pending().await,
+                Some(b"error") => {
+                    let status = StatusCode::from_u16(529).expect("a status");
+                    return (status, [("retry-after", "7"), ("request-id", "req_2")], OVERLOADED)
+                        .into_response();
+                }
+                _ => {}
+            }
             let start = r#"{"type":"message_start","message":{"model":"claude-opus-5-5","usage":{"input_tokens":1000000,"output_tokens":1}}}"#;
             let delta = r#"{"type":"message_delta","usage":{"output_tokens":10}}"#;
             let events =
                 [start, delta].map(|d| Ok::<_, std::convert::Infallible>(sse::Event::default().data(d)));
-            ([("request-id", "req_1")], sse::Sse::new(stream::iter(events)))
+            ([("request-id", "req_1")], sse::Sse::new(stream::iter(events))).into_response()
         }
     };
-    let routes = axum::Router::new().route("/v1/messages", axum::routing::post(answer));
+    let routes = axum::Router::new().fallback(answer);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move { axum::serve(listener, routes).await });
@@ -38,20 +56,27 @@ async fn upstream(seen: Seen) -> String {
 struct Fixture {
     _dir: tempfile::TempDir,
     ctx: Arc<Context>,
-    seen: Seen,
+    seen: Arc<Seen>,
 }
 
 async fn fixture(credential: Credential, budget: Budget) -> Fixture {
+    let seen = Arc::<Seen>::default();
+    let url = upstream(Arc::clone(&seen)).await;
+    fixture_at(credential, budget, "sk-ant-operator", url, seen)
+}
+
+fn fixture_at(
+    credential: Credential,
+    budget: Budget,
+    key_text: &str,
+    url: String,
+    seen: Arc<Seen>,
+) -> Fixture {
     let dir = tempfile::tempdir().expect("a folder");
     let key = dir.path().join("key");
-    fs::write(&key, "sk-ant-operator\n").expect("written");
+    fs::write(&key, format!("{key_text}\n")).expect("written");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("set");
-    let seen = Seen::default();
-    let model = config::Model {
-        url: upstream(Arc::clone(&seen)).await,
-        key_file: Some(key),
-        ..config::Model::default()
-    };
+    let model = config::Model { url, key_file: Some(key), ..config::Model::default() };
     let spec = Spec {
         user: User { name: "Ada".to_owned(), email: "ada@example.org".to_owned() },
         profile_name: "p".to_owned(),
@@ -70,17 +95,39 @@ async fn fixture(credential: Credential, budget: Budget) -> Fixture {
 }
 
 impl Fixture {
-    async fn call(&self) -> (StatusCode, String) {
+    async fn ask(&self, test: &'static str) -> Response {
         let request = AxumRequest::post("/v1/messages?beta=true")
             .header("authorization", "Bearer of-the-client")
             .header("x-api-key", "of-the-client")
             .header("anthropic-beta", "some-beta")
+            .header("connection", "keep-alive, x-of-this-hop")
+            .header("x-of-this-hop", "1")
+            .header("accept-encoding", "gzip, br")
+            .header("test", test)
             .body(Body::from(r#"{"model":"claude-opus-5-5","stream":true}"#))
             .expect("a request");
-        let answer = router().with_state(Arc::clone(&self.ctx)).oneshot(request).await.expect("an answer");
+        crate::gateway::router(Arc::clone(&self.ctx)).oneshot(request).await.expect("an answer")
+    }
+
+    async fn call(&self) -> (StatusCode, String) {
+        let answer = self.ask("").await;
         let status = answer.status();
         let body = to_bytes(answer.into_body(), usize::MAX).await.expect("a body");
         (status, String::from_utf8_lossy(&body).into_owned())
+    }
+
+    /// Whatever request, by the session's whole router.
+    async fn send(&self, method: &str, path: &str) -> StatusCode {
+        let body = Body::from(r#"{"model":"claude-opus-5-5","stream":true}"#);
+        let request = AxumRequest::builder().method(method).uri(path).body(body).expect("a request");
+        let answer = crate::gateway::router(Arc::clone(&self.ctx)).oneshot(request).await.expect("an answer");
+        let status = answer.status();
+        to_bytes(answer.into_body(), usize::MAX).await.expect("a body");
+        status
+    }
+
+    fn reached(&self) -> usize {
+        self.seen.headers.lock().expect("a lock").len()
     }
 
     fn journalled(&self) -> Vec<event::Model> {
@@ -89,7 +136,7 @@ impl Fixture {
     }
 
     fn header(&self, name: &str) -> Option<String> {
-        let seen = self.seen.lock().expect("a lock");
+        let seen = self.seen.headers.lock().expect("a lock");
         seen.last()?.get(name).map(|v| v.to_str().expect("text").to_owned())
     }
 }
@@ -103,6 +150,8 @@ async fn the_operators_key_takes_the_place_of_the_clients() {
     assert_eq!(fixture.header("x-api-key").as_deref(), Some("sk-ant-operator"));
     assert_eq!(fixture.header("authorization"), None);
     assert_eq!(fixture.header("anthropic-beta").as_deref(), Some("some-beta"));
+    assert_eq!(fixture.header("x-of-this-hop"), None);
+    assert_eq!(fixture.header("accept-encoding").as_deref(), Some("identity"), "usage can be read");
     let calls = fixture.journalled();
     assert_eq!((calls[0].input_tokens, calls[0].output_tokens), (1_000_000, 10));
     assert!((calls[0].cost_usd - 4.0002).abs() < 1e-9, "{}", calls[0].cost_usd);
@@ -128,7 +177,7 @@ async fn a_spent_budget_refuses_in_the_apis_own_shape() {
         (error["type"].as_str(), error["error"]["type"].as_str()),
         (Some("error"), Some("permission_error"))
     );
-    assert_eq!(fixture.seen.lock().expect("a lock").len(), 1, "the upstream never saw it");
+    assert_eq!(fixture.reached(), 1, "the upstream never saw it");
     assert_eq!(fixture.journalled()[1].refused.as_deref(), Some("budget"));
 }
 
@@ -138,7 +187,7 @@ async fn the_demo_answers_by_itself() {
     let (status, body) = fixture.call().await;
     assert_eq!(status, StatusCode::OK);
     assert!(body.contains("event: message_start") && body.contains("scripted demo model"), "{body}");
-    assert!(fixture.seen.lock().expect("a lock").is_empty());
+    assert_eq!(fixture.reached(), 0);
     assert_eq!(fixture.journalled()[0].status, 200);
 }
 
@@ -148,5 +197,109 @@ fn a_key_that_others_can_read_is_refused() {
     let path = dir.path().join("key");
     fs::write(&path, "sk").expect("written");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("set");
-    assert!(read_key(&path).is_err());
+    let refused = upstream::read_key(&path).map(|_| ()).expect_err("others can read it").to_string();
+    assert!(refused.contains("mode is 640") && refused.contains("chmod 600"), "{refused}");
+}
+
+/// An HTTP client's library resolves `..`; what the router took for one path must not become another.
+#[tokio::test]
+async fn no_path_leads_around_the_count() {
+    for credential in [Credential::Gateway, Credential::User] {
+        let fixture = fixture(credential, Budget::default()).await;
+        for path in [
+            "/v1/messages/x/../../messages",
+            "/v1/messages/x/%2e%2E/../messages",
+            "/v1/messages/count_tokens/..",
+            "/v1/models/../../v1/organizations/api_keys",
+            "/v1/messages/x\\..\\..\\messages",
+            "/v1/messages/./count_tokens",
+        ] {
+            let Ok(uri) = path.parse::<axum::http::Uri>() else { continue };
+            assert!(fixture.send("POST", &uri.to_string()).await.is_client_error(), "{path}");
+        }
+        assert_eq!(fixture.reached(), 0, "nothing of it reached the upstream");
+    }
+}
+
+#[tokio::test]
+async fn the_operators_key_opens_the_model_and_nothing_else() {
+    let fixture = fixture(Credential::Gateway, Budget::default()).await;
+    for (method, path) in [
+        ("POST", "/v1/messages/batches"),
+        ("GET", "/v1/messages/batches"),
+        ("GET", "/v1/files"),
+        ("GET", "/v1/files/file_1/content"),
+        ("DELETE", "/v1/models/x"),
+        ("GET", "/v1/messages"),
+        ("PUT", "/v1/messages"),
+    ] {
+        assert_eq!(fixture.send(method, path).await, StatusCode::FORBIDDEN, "{method} {path}");
+    }
+    assert_eq!(fixture.reached(), 0);
+    for (method, path) in [("POST", "/v1/messages/count_tokens"), ("GET", "/v1/models?limit=1000")] {
+        assert_eq!(fixture.send(method, path).await, StatusCode::OK, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_of_an_account_goes_as_a_bearer() {
+    let seen = Arc::<Seen>::default();
+    let url = upstream(Arc::clone(&seen)).await;
+    let fixture = fixture_at(Credential::Gateway, Budget::default(), "sk-ant-oat01-x", url, seen);
+    assert_eq!(fixture.call().await.0, StatusCode::OK);
+    assert_eq!(fixture.header("authorization").as_deref(), Some("Bearer sk-ant-oat01-x"));
+    assert_eq!(fixture.header("x-api-key"), None);
+    let seen = fixture.seen.headers.lock().expect("a lock");
+    let betas: Vec<_> = seen[0].get_all("anthropic-beta").iter().collect();
+    assert_eq!(betas, ["some-beta", "oauth-2025-04-20"]);
+}
+
+#[tokio::test]
+async fn an_error_of_the_api_passes_to_the_byte() {
+    let fixture = fixture(Credential::Gateway, Budget::default()).await;
+    let answer = fixture.ask("error").await;
+    assert_eq!(answer.status().as_u16(), 529);
+    assert_eq!(answer.headers().get("retry-after").map(HeaderValue::as_bytes), Some(&b"7"[..]));
+    assert_eq!(answer.headers().get("request-id").map(HeaderValue::as_bytes), Some(&b"req_2"[..]));
+    let body = to_bytes(answer.into_body(), usize::MAX).await.expect("a body");
+    assert_eq!(body, OVERLOADED);
+    let call = fixture.journalled().remove(0);
+    assert_eq!((call.status, call.refused, call.request_id.as_deref()), (529, None, Some("req_2")));
+}
+
+#[tokio::test]
+async fn who_hangs_up_is_on_record() {
+    let fixture = fixture(Credential::Gateway, Budget::default()).await;
+    // Before there is an answer: the upstream has the call, and the client leaves.
+    tokio::select! {
+        _ = fixture.ask("silence") => panic!("the upstream never answers"),
+        () = fixture.seen.came.notified() => {}
+    }
+    // And with an answer that is never read.
+    drop(fixture.ask("").await);
+    let calls: Vec<_> = fixture.journalled().into_iter().map(|c| (c.status, c.refused)).collect();
+    assert_eq!(calls, [(0, None), (200, None)]);
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_away_is_an_error_in_the_apis_shape() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", closed.local_addr().expect("an address"));
+    drop(closed);
+    let fixture = fixture_at(Credential::Gateway, Budget::default(), "sk", url, Arc::default());
+    let (status, body) = fixture.call().await;
+    assert_eq!(status, StatusCode::BAD_GATEWAY);
+    let error: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!(error["error"]["type"], "api_error");
+    assert_eq!(fixture.journalled()[0].refused.as_deref(), Some("upstream"));
+}
+
+#[test]
+fn a_model_without_a_price_counts_as_the_dearest() {
+    let upstream = Upstream::new(&config::Model::default()).expect("an upstream");
+    let cost = |model: &str| {
+        let call = event::Model { model: model.to_owned(), output_tokens: 1_000_000, ..Default::default() };
+        upstream.cost(&call)
+    };
+    assert_eq!((cost("claude-haiku-9"), cost("some-model")), (5.0, 25.0));
 }

@@ -1,7 +1,9 @@
 //! Token counts, read from an answer as it passes: a stream of server-sent events, or one JSON object.
 //!
 //! In a stream, `message_start` carries the input's counts and each `message_delta` the output's so far; later
-//! counts replace earlier ones (the API's documentation of streaming messages).
+//! counts replace earlier ones (the API's documentation of streaming messages). The last `message_delta` is
+//! nearly the stream's end, so of a stream that breaks before it the output is estimated from what was said:
+//! else whoever hangs up just before the end would pay for no output.
 
 use serde::Deserialize;
 
@@ -9,6 +11,8 @@ use crate::event;
 
 /// The longest line or object that is looked into; a longer one is passed on and not counted.
 const LONGEST: usize = 1 << 20; // bytes
+/// Bytes of a token in an estimate: less than is usual, so that it is rather too high than too low.
+const BYTES_PER_TOKEN: u64 = 3;
 
 /// Reads usage on the side.
 pub(super) struct Usage {
@@ -17,6 +21,10 @@ pub(super) struct Usage {
     skipping: bool,
     counts: Counts,
     model: Option<String>,
+    /// Bytes of content seen in the stream.
+    said: u64,
+    /// Whether the stream itself has told its output.
+    told: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -37,12 +45,36 @@ struct Message {
 struct Event {
     message: Option<Message>,
     usage: Option<Counts>,
+    delta: Option<Delta>,
+}
+
+/// A piece of a content block; of the kinds that there are, each has one of these.
+#[derive(Deserialize)]
+struct Delta {
+    text: Option<String>,
+    thinking: Option<String>,
+    partial_json: Option<String>,
+}
+
+impl Delta {
+    fn len(&self) -> u64 {
+        let pieces = [&self.text, &self.thinking, &self.partial_json];
+        pieces.into_iter().flatten().map(|piece| piece.len() as u64).sum()
+    }
 }
 
 impl Usage {
     /// For an answer that is a stream of events, or one JSON object.
     pub(super) fn new(events: bool) -> Usage {
-        Usage { events, line: Vec::new(), skipping: false, counts: Counts::default(), model: None }
+        Usage {
+            events,
+            line: Vec::new(),
+            skipping: false,
+            counts: Counts::default(),
+            model: None,
+            said: 0,
+            told: false,
+        }
     }
 
     /// Reads on.
@@ -68,7 +100,8 @@ impl Usage {
             self.message(message);
         }
         event.input_tokens = self.counts.input_tokens.unwrap_or(0);
-        event.output_tokens = self.counts.output_tokens.unwrap_or(0);
+        let estimate = if self.told { 0 } else { self.said.div_ceil(BYTES_PER_TOKEN) };
+        event.output_tokens = self.counts.output_tokens.unwrap_or(0).max(estimate);
         event.cache_read_tokens = self.counts.cache_read_input_tokens.unwrap_or(0);
         event.cache_creation_tokens = self.counts.cache_creation_input_tokens.unwrap_or(0);
         if let Some(model) = self.model.take() {
@@ -87,13 +120,12 @@ impl Usage {
 
     fn end_line(&mut self) {
         let data = self.line.strip_prefix(b"data:").map(<[u8]>::trim_ascii);
-        let is_usage = |d: &&[u8]| d.windows(7).any(|w| w == b"\"usage\"");
-        if let Some(data) = data.filter(is_usage)
-            && let Ok(event) = serde_json::from_slice::<Event>(data)
-        {
+        if let Some(Ok(event)) = data.map(serde_json::from_slice::<Event>) {
             if let Some(message) = event.message {
                 self.message(message);
             }
+            self.said += event.delta.map_or(0, |d| d.len());
+            self.told |= event.usage.is_some_and(|u| u.output_tokens.is_some());
             self.count(event.usage);
         }
         self.line.clear();
@@ -146,6 +178,19 @@ mod tests {
             );
             assert_eq!(event.model, "m-1");
         }
+    }
+
+    #[test]
+    fn a_stream_that_breaks_before_its_count_is_estimated() {
+        let text = "x".repeat(300);
+        let delta = format!(
+            "data: {{\"type\":\"content_block_delta\",\"delta\":{{\"type\":\"text_delta\",\"text\":\"{text}\"}}}}\n"
+        );
+        let (start, _) = STREAM.split_at(STREAM.find("event: content").expect("a delta"));
+        let broken = read(true, &[start.as_bytes(), delta.as_bytes()]);
+        assert_eq!((broken.input_tokens, broken.output_tokens), (10, 100));
+        let whole = read(true, &[delta.as_bytes(), STREAM.as_bytes()]);
+        assert_eq!(whole.output_tokens, 42, "what the stream says itself is right");
     }
 
     #[test]
