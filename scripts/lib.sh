@@ -6,13 +6,23 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # Logs, stamps and process ids of these scripts. What is in it, they made.
 WORK=${SANDBOXCTL_WORK:-$ROOT/target/scripts}
 LOGS=$WORK/logs
+# What runs because of these scripts (daemon, engine) is noted beside the records, so that it is found again
+# from any checkout, and after `cargo clean`.
+HOME_DIR=${SANDBOXCTL_HOME:-/var/lib/sandboxctl}
+STATE=$HOME_DIR/scripts
 IMAGE=sandboxctl/claude-code
-CLAUDE_CODE_VERSION=2.1.329
+DAEMON_IMAGE=sandboxctl/sandboxctl
+# image_argument NAME: a version's one home is the image's Dockerfile.
+image_argument() { sed -n "s/^ARG $1=//p" "$ROOT/images/claude-code/Dockerfile" | head -n 1; }
+CLAUDE_CODE_VERSION=$(image_argument CLAUDE_CODE_VERSION)
+NODE_VERSION=$(image_argument NODE_VERSION)
+NPM_VERSION=$(image_argument NPM_VERSION)
+CARGO_DENY_VERSION=0.20.2
 BASE_IMAGE=${BASE_IMAGE:-debian:bookworm-slim}
 # A bundle of certificate authorities for image builds; see README.
 CA_BUNDLE=${SANDBOXCTL_CA_BUNDLE:-/etc/ssl/certs/ca-certificates.crt}
 GUEST_TARGET=$(uname -m)-unknown-linux-gnu
-export PATH="$PATH:$HOME/.cargo/bin:/usr/local/go/bin"
+export PATH="$PATH:$HOME/.cargo/bin"
 # The tools must find each other's cryptography behind such a proxy too.
 if [ -s "$CA_BUNDLE" ]; then export NODE_EXTRA_CA_CERTS=${NODE_EXTRA_CA_CERTS:-$CA_BUNDLE}; fi
 mkdir -p "$LOGS"
@@ -20,9 +30,32 @@ mkdir -p "$LOGS"
 say() { printf '%s\n' "$*"; }
 die() { printf '%s\n' "$*" >&2; exit 1; }
 has() { command -v "$1" > /dev/null 2>&1; }
+# at_least VERSION WANTED
+at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
+
+# remember FILE PID, runs FILE: a process by its id and start time, since ids come round again.
+born() { sed 's/.*) //' "/proc/$1/stat" 2> /dev/null | cut -d ' ' -f 20; }
+remember() { (umask 077; mkdir -p "$STATE"; echo "$2 $(born "$2")" > "$STATE/$1"); }
+pid_of() { cut -d ' ' -f 1 "$STATE/$1"; }
+runs() {
+  local pid start
+  [ -e "$STATE/$1" ] && read -r pid start < "$STATE/$1" && [ -n "$start" ] && [ "$(born "$pid")" = "$start" ]
+}
+
+# halt FILE: asks a remembered process to end, and waits for it.
+halt() {
+  if runs "$1"; then kill -TERM "$(pid_of "$1")"; fi
+  for _ in $(seq 150); do
+    runs "$1" || { rm -f "${STATE:?}/$1"; return 0; }
+    sleep 0.1
+  done
+  echo "process $(pid_of "$1") does not end; it is left alone"
+  return 1
+}
 
 # step WORDS -- COMMAND…: runs a slow step. On a terminal: a line that moves, with the time it takes; else a
-# plain line at each end. The output goes to a log, whose end is shown when the step fails.
+# plain line at each end. The output goes to a log, whose end is shown when the step fails. A step is a
+# condition, within which `set -e` sleeps: its functions say `|| return` themselves.
 step() {
   local words=$1 log began now
   shift 2
@@ -30,7 +63,7 @@ step() {
   began=$SECONDS
   if [ -t 1 ]; then
     "$@" > "$log" 2>&1 < /dev/null &
-    local pid=$! marks='|/-\' n=0
+    local pid=$! marks='-+*+' n=0
     while kill -0 "$pid" 2> /dev/null; do
       now=$(tail -c 300 "$log" | tr '\r' '\n' | tail -n 1 | tr -cd '[:print:]' | cut -c 1-60)
       printf '\r\033[K%s %s … %ss  \033[2m%s\033[0m' "${marks:n++%4:1}" "$words" "$((SECONDS - began))" "$now"
@@ -52,9 +85,11 @@ need_root() {
 
 apt_install() {
   need_root "installing $*"
+  has apt-get || { echo "this is no Debian or Ubuntu: install $* by hand, then run this again"; return 1; }
+  export DEBIAN_FRONTEND=noninteractive
   # Lists may be missing (a fresh machine) or old.
   apt-get install -y -q --no-install-recommends "$@" \
-    || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"; }
+    || { apt-get update -q && apt-get install -y -q --no-install-recommends "$@"; }
 }
 
 # install_for COMMAND PACKAGE…: Debian packages that bring a command, unless it is there.
@@ -77,9 +112,10 @@ start_engine() {
   need_root "starting the engine"
   if [ -d /run/systemd/system ]; then
     systemctl start docker
+    (umask 077; mkdir -p "$STATE"; : > "$STATE/engine.systemd")
   else
     setsid dockerd > "$LOGS/dockerd.log" 2>&1 < /dev/null &
-    echo $! > "$WORK/dockerd.pid"
+    remember dockerd $!
   fi
   for _ in $(seq 150); do
     if engine_answers; then return; fi
@@ -91,17 +127,48 @@ start_engine() {
 
 ensure_engine() {
   has dockerd || [ -S /var/run/docker.sock ] || install_for dockerd docker.io iptables
+  has docker || install_for docker docker.io
   engine_answers || step "starting the Docker engine" -- start_engine
 }
 
+# stop_engine: only if start_engine started it, and nobody's container runs on it.
+stop_engine() {
+  local by
+  if runs dockerd; then by=us; elif [ -e "$STATE/engine.systemd" ]; then by=systemd; else return 0; fi
+  if [ -n "$(docker ps -q)" ]; then
+    say "  the engine that we started runs other containers: it is left alone"
+    return
+  fi
+  case $by in
+    us) step "stopping the engine that we started" -- halt dockerd ;;
+    systemd)
+      step "stopping the engine that we started" -- systemctl stop docker.socket docker.service
+      rm -f "$STATE/engine.systemd"
+      ;;
+  esac
+}
+
+# Clients since 23 have BuildKit in a plugin, which Debian packages apart; the older ones have it within.
+ensure_buildkit() {
+  local version
+  version=$(docker version -f '{{.Client.Version}}')
+  if at_least "$version" 23 && ! docker buildx version > /dev/null 2>&1; then
+    step "installing docker-buildx" -- apt_install docker-buildx
+  fi
+}
+
 make_base_image() {
-  timeout 30 "$(type -P docker)" pull -q "$BASE_IMAGE" && return
+  # The official one where it can be had; behind a wall the same from Debian's packages.
+  if timeout 30 "$(type -P docker)" pull -q "$BASE_IMAGE"; then return; fi
   [ "$BASE_IMAGE" = debian:bookworm-slim ] || return 1
-  has mmdebstrap || apt_install mmdebstrap
+  has mmdebstrap || apt_install mmdebstrap || return
   local tar=$WORK/base.tar
-  mmdebstrap --variant=minbase --include=ca-certificates bookworm "$tar"
-  docker import "$tar" "$BASE_IMAGE"
+  mmdebstrap --variant=minbase --include=ca-certificates bookworm "$tar" && docker import "$tar" "$BASE_IMAGE" || return
   rm -f "$tar"
+}
+
+ensure_base_image() {
+  docker image inspect "$BASE_IMAGE" > /dev/null 2>&1 || step "getting the base image $BASE_IMAGE" -- make_base_image
 }
 
 build_image() {
@@ -110,7 +177,8 @@ build_image() {
   for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
     [ -z "${!name:-}" ] || arguments+=(--build-arg "$name=${!name}")
   done
-  [ -z "${NPM_CONFIG_REGISTRY:-}" ] || arguments+=(--build-arg "NPM_REGISTRY=${NPM_CONFIG_REGISTRY%/}")
+  local registry=${NPM_CONFIG_REGISTRY:-${npm_config_registry:-}}
+  [ -z "$registry" ] || arguments+=(--build-arg "NPM_REGISTRY=${registry%/}")
   [ ! -s "$CA_BUNDLE" ] || arguments+=(--secret "id=ca,src=$CA_BUNDLE")
   DOCKER_BUILDKIT=1 docker build --progress plain "${arguments[@]}" \
     -t "$IMAGE:latest" -t "$IMAGE:$CLAUDE_CODE_VERSION" \
@@ -123,46 +191,102 @@ ensure_image() {
   local built
   built=$(docker image inspect -f '{{index .Config.Labels "dev.sandboxctl.sources"}}' "$IMAGE:latest" 2> /dev/null || true)
   [ "$built" != "$(image_sources)" ] || return 0
-  docker image inspect "$BASE_IMAGE" > /dev/null 2>&1 || step "getting the base image $BASE_IMAGE" -- make_base_image
+  ensure_buildkit
+  ensure_base_image
   step "building the session image with Claude Code $CLAUDE_CODE_VERSION" -- build_image
 }
 
 ensure_rust() {
+  local wanted
+  wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$ROOT/Cargo.toml")
   install_for cc build-essential
-  has cargo || die "Rust is missing: install it from https://rustup.rs, then run this again"
+  if ! has cargo; then
+    install_for curl curl ca-certificates
+    step "installing Rust with rustup, for $(id -un) only" -- install_rust
+  fi
+  at_least "$(rustc --version | cut -d ' ' -f 2)" "$wanted" \
+    || die "Rust $wanted or newer is needed, and $(rustc --version) is here: try rustup update stable"
+}
+
+install_rust() {
+  local script=$WORK/rustup-init.sh
+  if ! curl --fail --silent --show-error --location --proto '=https' --retry 3 -o "$script" https://sh.rustup.rs; then
+    echo "Rust cannot be had from here: install it from https://rustup.rs, then run this again"
+    return 1
+  fi
+  sh "$script" -y --no-modify-path --profile minimal --component rustfmt --component clippy
+}
+
+# Debian's own Node is older than the page's tools need; npm carries newer ones, for these scripts only.
+ensure_node() {
+  local wanted
+  wanted=$(sed -n 's/.*"node": ">=\(.*\)".*/\1/p' "$ROOT/web/package.json")
+  if [ -x "$WORK/node/node_modules/.bin/npm" ]; then
+    export PATH="$WORK/node/bin:$WORK/node/node_modules/.bin:$PATH"
+  fi
+  if has npm && has node && at_least "$(node -p process.versions.node)" "$wanted"; then return; fi
+  install_for npm nodejs npm
+  at_least "$(node -p process.versions.node)" "$wanted" \
+    || step "getting Node $NODE_VERSION, for these scripts only" -- install_node
+  export PATH="$WORK/node/bin:$WORK/node/node_modules/.bin:$PATH"
+}
+
+install_node() {
+  local machine=x64
+  [ "$(uname -m)" != aarch64 ] || machine=arm64
+  mkdir -p "$WORK/node/bin"
+  npm install --no-audit --no-fund --prefix "$WORK/node" "node-linux-$machine@$NODE_VERSION" "npm@$NPM_VERSION"
+  ln -sf "../node_modules/node-linux-$machine/bin/node" "$WORK/node/bin/node"
+}
+
+ensure_cargo_deny() {
+  has cargo-deny || step "installing cargo-deny (some minutes, once)" -- \
+    cargo install --locked "cargo-deny@$CARGO_DENY_VERSION"
 }
 
 build_page() {
-  cd "$ROOT/web"
-  npm ci --no-audit --no-fund
-  npm run build
+  cd "$ROOT/web" && npm ci --no-audit --no-fund && npm run build
 }
 
 page_sources() {
-  (cd "$ROOT/web" && cat package-lock.json index.html vite.config.* tsconfig.json && find src -type f | sort | xargs cat) | sha256sum
+  (cd "$ROOT/web" && cat package-lock.json index.html vite.config.* tsconfig.json \
+    && find src public -type f -print0 | sort -z | xargs -0 cat) | sha256sum
 }
 
 ensure_page() {
+  ensure_node
   if [ "$(cat "$WORK/page.stamp" 2> /dev/null)" = "$(page_sources)" ] && [ -e "$ROOT/web/dist/index.html" ]; then return; fi
-  install_for npm nodejs npm
   step "building the page" -- build_page
   page_sources > "$WORK/page.stamp"
 }
 
 # The guest is static, so that it runs in any image; and optimised, whatever profile the daemon has.
 build_guest() {
-  cd "$ROOT"
-  RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked -p sandbox-guest --target "$GUEST_TARGET"
+  cd "$ROOT" || return
+  RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked -p sandbox-guest --target "$GUEST_TARGET" \
+    || return
   local profile
   for profile in "$@"; do
-    mkdir -p "target/$profile"
     # Replaced, not overwritten: a container may run the old one.
-    install -m 755 "target/$GUEST_TARGET/release/sandbox-guest" "target/$profile/.sandbox-guest"
-    mv "target/$profile/.sandbox-guest" "target/$profile/sandbox-guest"
+    mkdir -p "target/$profile" \
+      && install -m 755 "target/$GUEST_TARGET/release/sandbox-guest" "target/$profile/.sandbox-guest" \
+      && mv "target/$profile/.sandbox-guest" "target/$profile/sandbox-guest" || return
   done
 }
 
 build_daemon() {
-  cd "$ROOT"
-  cargo build --release --locked --bin sandboxctl
+  cd "$ROOT" && cargo build --release --locked --bin sandboxctl
+}
+
+# The daemon's own image holds what was built here, and no sources.
+build_daemon_image() {
+  local context version
+  context=$(mktemp -d "$WORK/image.XXXXXX")
+  version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$ROOT/Cargo.toml" | head -n 1)
+  cp "$ROOT"/images/sandboxctl/* "$ROOT/target/release/sandboxctl" "$ROOT/target/release/sandbox-guest" "$context/"
+  local result=0
+  DOCKER_BUILDKIT=1 docker build --progress plain --network host --build-arg "BASE_IMAGE=$BASE_IMAGE" \
+    -t "$DAEMON_IMAGE:latest" -t "$DAEMON_IMAGE:$version" "$context" || result=$?
+  rm -rf "$context"
+  return "$result"
 }
