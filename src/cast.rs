@@ -11,7 +11,7 @@
 //! six decimals and times come in whole microseconds, so nothing is rounded and nothing can drift. Data is
 //! text: a character that is cut by the end of an event is carried over to the next of the same code.
 
-use std::fmt::Write as _;
+use std::{borrow::Cow, fmt::Write as _};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -155,17 +155,24 @@ impl Cast {
         let interval = time.saturating_sub(self.last);
         self.last = self.last.max(time);
         let (seconds, micros) = (interval / 1_000_000, interval % 1_000_000);
-        let mut line = String::with_capacity(data.len() + data.len() / 4 + 24);
-        let data = Value::from(data);
+        let data = serde_json::to_string(data).unwrap_or_default();
+        let mut line = String::with_capacity(data.len() + 40);
         // Writing to a string cannot fail.
-        let _ = writeln!(line, "[{seconds}.{micros:06},\"{}\",{data}]", code.letter());
+        let _ = write!(line, "[{seconds}.{micros:06},\"{}\",", code.letter());
+        line.push_str(&data);
+        line.push_str("]\n");
         line
     }
 }
 
 /// The text in `carry` and `bytes`; the beginning of a character stays in `carry`. Bytes that cannot be text
 /// become U+FFFD, as in a terminal.
-fn decode(carry: &mut Vec<u8>, bytes: &[u8]) -> String {
+fn decode<'a>(carry: &mut Vec<u8>, bytes: &'a [u8]) -> Cow<'a, str> {
+    if carry.is_empty()
+        && let Ok(text) = std::str::from_utf8(bytes)
+    {
+        return Cow::Borrowed(text);
+    }
     let mut all = std::mem::take(carry);
     all.extend_from_slice(bytes);
     let mut text = String::with_capacity(all.len());
@@ -180,7 +187,7 @@ fn decode(carry: &mut Vec<u8>, bytes: &[u8]) -> String {
             text.push(char::REPLACEMENT_CHARACTER);
         }
     }
-    text
+    Cow::Owned(text)
 }
 
 fn is_unfinished(invalid: &[u8]) -> bool {

@@ -1,22 +1,22 @@
 //! Export: a session's journal, read once, becomes a bundle.
 //!
 //! ```text
-//!   journal ─▶ frames ─▶ folds ─▶ unnamed temporary files ─▶ tar ─▶ gzip ─▶ out
-//!                          │            (size and hash known at the end)
-//!                          └─▶ summary ─▶ manifest, signed: the first file of the tar
+//!   journal ─▶ frames ─▶ folds ─▶ stages ─▶ packer ─▶ unnamed temporary file ─▶ tar.gz ─▶ out
+//!              (this thread)         (size and hash known at the end)              ▲
+//!                 │    └─▶ cast, text: a thread each                               │
+//!                 └─▶ summary ─▶ manifest, signed: the first file of the tar ──────┘
 //! ```
 //!
-//! A tar wants each file's size before its content, and the manifest wants every file's hash; so the folds
-//! go to disk first, not to memory, which does not grow with the session. For an ended session the same
+//! A tar wants each file's size before its content, and the manifest wants every file's hash; so what the
+//! folds make goes to disk first, packed already, and not to memory, which does not grow with the session. For an ended session the same
 //! bytes come out every time: the moments in the archive are the session's own.
 
 use std::{
     fs::File,
-    io::{self, Read, Write},
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
-use flate2::{Compression, GzBuilder};
 use serde_json::Value;
 
 use crate::{
@@ -33,8 +33,9 @@ use crate::{
 mod files;
 mod folds;
 mod report;
+mod terminal;
 
-use files::Staged;
+use files::{Gzip, Packed, Packer, Staged};
 use folds::Folds;
 
 /// What is exported.
@@ -81,7 +82,22 @@ pub fn write_bundle(mut source: Source<'_>, out: impl Write) -> Result<Manifest,
     source.session = masked(&source.session, &source.redactor)?;
     let workspace = source.workspace.take();
     let source = &source;
-    let mut folds = Folds::new(source)?;
+    let mut packer = Packer::start(&source.scratch)?;
+    let staged = stage(source, workspace, &mut packer);
+    // If the packer failed, it knows why, and the stages only that it did.
+    let packed = packer.finish()?;
+    let (manifest, files) = staged?;
+    archive(source, &manifest, &files, packed, out)?;
+    Ok(manifest)
+}
+
+/// Everything but the archive: the files, and the manifest that tells of them.
+fn stage(
+    source: &Source<'_>,
+    workspace: Option<File>,
+    packer: &mut Packer,
+) -> Result<(Manifest, Vec<Staged>), ExportError> {
+    let mut folds = Folds::new(source, packer)?;
     let mut summary = Summary::default();
     let mut seal = None;
     let mut frames = 0;
@@ -92,20 +108,20 @@ pub fn write_bundle(mut source: Source<'_>, out: impl Write) -> Result<Manifest,
         }
         frames = entry.seq;
         summary.apply(&entry);
-        folds.apply(&entry)?;
+        folds.apply(&entry, packer)?;
         if entry.kind == Kind::Seal {
             seal = serde_json::from_slice::<Seal>(&entry.payload).ok();
         }
     }
-    let mut files = folds.finish()?;
+    let mut files = folds.finish(packer)?;
     let detail = summary.completeness_detail();
     let session = &source.session;
     let json = report::json(session, &summary, &detail);
-    files.push(Staged::text(&source.scratch, "summary.json", &json, &source.redactor)?);
+    files.push(packer.text("summary.json", &json, &source.redactor)?);
     let page = report::markdown(session, &summary, &detail);
-    files.push(Staged::text(&source.scratch, "summary.md", &page, &source.redactor)?);
+    files.push(packer.text("summary.md", &page, &source.redactor)?);
     if let Some(workspace) = workspace {
-        files.push(Staged::whole("workspace.tar", workspace)?);
+        files.push(packer.whole("workspace.tar", workspace)?);
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let mut manifest = Manifest {
@@ -124,8 +140,7 @@ pub fn write_bundle(mut source: Source<'_>, out: impl Write) -> Result<Manifest,
     };
     manifest.signature =
         crate::keys::hex(&source.key.sign(&manifest.signed_bytes().map_err(io::Error::from)?));
-    archive(source, &manifest, files, out)?;
-    Ok(manifest)
+    Ok((manifest, files))
 }
 
 /// A session's view holds what its user said: the program's line may have a secret in it. Masks hold no
@@ -134,33 +149,50 @@ fn masked(session: &Session, redactor: &Redactor) -> io::Result<Session> {
     Ok(serde_json::from_slice(&redactor.redact(&serde_json::to_vec(session)?))?)
 }
 
-fn archive(source: &Source<'_>, manifest: &Manifest, files: Vec<Staged>, out: impl Write) -> io::Result<()> {
+fn archive(
+    source: &Source<'_>,
+    manifest: &Manifest,
+    files: &[Staged],
+    mut packed: Packed,
+    out: impl Write,
+) -> io::Result<()> {
     let folder = format!("sandbox-session-{}", source.session.id);
     let moment = source.session.ended_at.unwrap_or(source.session.created_at);
     let mtime = clock::micros(moment) / 1_000_000;
-    let gzip = GzBuilder::new().mtime(0).write(out, Compression::default());
-    let mut tar = tar::Builder::new(gzip);
+    let mut gzip = Gzip::new(out)?;
     let text = serde_json::to_vec_pretty(manifest)?;
-    append(&mut tar, &format!("{folder}/manifest.json"), text.len() as u64, mtime, text.as_slice())?;
+    gzip.write(&tar_head(&format!("{folder}/manifest.json"), text.len() as u64, mtime)?)?;
+    gzip.write(&text)?;
+    gzip.write(tar_padding(text.len() as u64))?;
     for file in files {
-        append(&mut tar, &format!("{folder}/{}", file.path), file.size, mtime, file.content()?)?;
+        gzip.write(&tar_head(&format!("{folder}/{}", file.path), file.size, mtime)?)?;
+        gzip.copy(file, &mut packed)?;
+        gzip.write(tar_padding(file.size))?;
     }
-    tar.into_inner()?.finish()?.flush()
+    gzip.write(&[0; 2 * TAR_BLOCK])?;
+    gzip.finish()
 }
 
-fn append(
-    tar: &mut tar::Builder<impl Write>,
-    path: &str,
-    size: u64,
-    mtime: u64,
-    content: impl Read,
-) -> io::Result<()> {
+/// A tar consists of blocks of so many bytes, and ends with two that are empty (POSIX.1-2017, pax).
+const TAR_BLOCK: usize = 512;
+
+/// What stands before a file in a tar.
+fn tar_head(path: &str, size: u64, mtime: u64) -> io::Result<Vec<u8>> {
     let mut header = tar::Header::new_gnu();
     header.set_size(size);
     header.set_mode(0o644);
     header.set_mtime(mtime);
     header.set_entry_type(tar::EntryType::Regular);
-    tar.append_data(&mut header, path, content)
+    let mut blocks = tar::Builder::new(Vec::new());
+    // The content follows, packed.
+    blocks.append_data(&mut header, path, io::empty())?;
+    Ok(std::mem::take(blocks.get_mut()))
+}
+
+/// What fills a file's last block.
+fn tar_padding(size: u64) -> &'static [u8] {
+    const ZEROS: [u8; TAR_BLOCK] = [0; TAR_BLOCK];
+    &ZEROS[..(TAR_BLOCK - (size % TAR_BLOCK as u64) as usize) % TAR_BLOCK]
 }
 
 /// Where a transcript goes: its own name, made safe. No way leads out of the folder.

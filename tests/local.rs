@@ -200,15 +200,14 @@ async fn a_kept_workspace_comes_back_to_its_user_alone() {
 #[tokio::test]
 async fn a_spare_becomes_a_session() {
     let daemon = Daemon::start_with(Rung::Local, "[profiles.demo]\ncredential = \"demo\"\nspares = 1").await;
-    let spares = || async { std::fs::read_dir(daemon.dir().join("s/run")).expect("a folder").count() };
-    eventually("a spare is warm", || async { spares().await == 1 }).await;
+    eventually("a spare is warm", || async { daemon.spares().await == 1 }).await;
     let warm =
         std::fs::read_dir(daemon.dir().join("s/run")).expect("a folder").flatten().next().expect("one");
     let session = daemon.shell("echo from a spare").await;
     assert_eq!(session.id.to_string(), warm.file_name().to_string_lossy(), "its id was drawn before");
     daemon.ended(&session).await;
     assert!(daemon.export(&session).await.output().contains("from a spare"));
-    eventually("another takes its place", || async { spares().await == 1 }).await;
+    eventually("another takes its place", || async { daemon.spares().await == 1 }).await;
 }
 
 #[tokio::test]

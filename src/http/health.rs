@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     api::{Check, Info, Problem},
+    lifecycle::Phase,
     metrics::{Now, Process},
 };
 
@@ -70,6 +71,7 @@ pub(super) async fn readyz(State(state): State<AppState>) -> Result<&'static str
 )]
 pub(super) async fn metrics(State(state): State<AppState>) -> impl IntoResponse {
     let mut now = Now { process: Process::look(), ..Now::default() };
+    now.sessions.insert(Phase::Spare, state.supervisor.spares());
     for session in state.supervisor.all_live().iter().map(crate::session::SessionHandle::view) {
         *now.sessions.entry(session.phase).or_insert(0) += 1;
         now.viewers += u64::from(session.viewers);

@@ -16,13 +16,16 @@ mod watch;
 use std::{collections::HashSet, mem, ops::Range};
 
 use alacritty_terminal::{
-    grid::{Dimensions, Grid},
+    grid::{Cursor, Dimensions, Grid},
     index::{Column, Line, Point},
     term::{
         Config, Osc52, Term, TermMode,
         cell::{Cell, Flags},
     },
-    vte::ansi::{CharsetIndex, CursorShape, CursorStyle, Handler, KeyboardModes, KeyboardModesApplyBehavior},
+    vte::ansi::{
+        CharsetIndex, CursorShape, CursorStyle, Handler, KeyboardModes, KeyboardModesApplyBehavior,
+        StandardCharset,
+    },
 };
 use unicode_width::UnicodeWidthChar;
 
@@ -214,6 +217,39 @@ impl<W: Watch> Model<W> {
             self.printed = 0;
             self.watch.redrawn(self.term.grid());
         }
+    }
+
+    /// Prints a character where that changes one cell and nothing else; false where `Term` must see to it.
+    ///
+    /// Most of what is printed is this, and `Term` looks up each character's width.
+    #[inline(always)]
+    fn print_plainly(&mut self, c: char) -> bool {
+        const WIDE: Flags =
+            Flags::WIDE_CHAR.union(Flags::WIDE_CHAR_SPACER).union(Flags::LEADING_WIDE_CHAR_SPACER);
+        let inserting = self.term.mode().contains(TermMode::INSERT);
+        let grid = self.term.grid_mut();
+        let Cursor { point, template, charsets, input_needs_wrap } = &grid.cursor;
+        let Point { line, column } = *point;
+        if !(' '..='~').contains(&c)
+            || inserting
+            || *input_needs_wrap
+            || column.0 + 1 >= grid.columns()
+            || template.extra.is_some()
+            || charsets[self.charset] != StandardCharset::Ascii
+        {
+            return false;
+        }
+        let (fg, bg, flags) = (template.fg, template.bg, template.flags);
+        let cell = &mut grid[line][column];
+        if cell.flags.intersects(WIDE) {
+            return false;
+        }
+        (cell.c, cell.fg, cell.bg, cell.flags) = (c, fg, bg, flags);
+        if cell.extra.is_some() {
+            cell.extra = None;
+        }
+        grid.cursor.point.column += 1;
+        true
     }
 
     /// True if `c` would be one combining character too many on its cell.

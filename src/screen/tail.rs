@@ -140,19 +140,13 @@ fn ends(state: State, byte: u8) -> bool {
     )
 }
 
-/// How many bytes at the end of `text` are the beginning of a character.
+/// How many bytes at the end of `text` are the beginning of a character. What no further byte can complete,
+/// such as half of a surrogate, is none.
 pub(super) fn unfinished_char(text: &[u8]) -> usize {
-    for back in 1..=text.len().min(3) {
-        let needed = match text[text.len() - back] {
-            0x80..=0xbf => continue,
-            0xc2..=0xdf => 2,
-            0xe0..=0xef => 3,
-            0xf0..=0xf4 => 4,
-            _ => 1,
-        };
-        return if needed > back { back } else { 0 };
-    }
-    0
+    let ends = (1..=text.len().min(3)).find(|back| !(0x80..=0xbf).contains(&text[text.len() - back]));
+    let Some(back) = ends else { return 0 };
+    let begun = std::str::from_utf8(&text[text.len() - back..]);
+    if begun.is_err_and(|error| error.error_len().is_none() && error.valid_up_to() == 0) { back } else { 0 }
 }
 
 #[cfg(test)]

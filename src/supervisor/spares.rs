@@ -79,6 +79,11 @@ fn fits(spare: &Spare, spec: &Spec) -> bool {
 }
 
 impl Supervisor {
+    /// How many containers are warm.
+    pub fn spares(&self) -> u64 {
+        self.inner.spares.warm.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
+    }
+
     /// Keeps as many spares as each profile asks for; removes them at the end.
     pub(super) async fn keep_spares(&self) {
         let inner = &self.inner;

@@ -106,7 +106,7 @@ impl Daemon {
             .expect("a log file");
         let mut child = Command::new(env!("CARGO_BIN_EXE_sandboxctl"))
             .arg("--config")
-            .arg(self.dir.path().join("config.toml"))
+            .arg(self.config())
             .arg("serve")
             .stdout(Stdio::piped())
             .stderr(log)
@@ -147,6 +147,29 @@ impl Daemon {
     /// Its folder: state below `s`.
     pub fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// Its configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.dir.path().join("config.toml")
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    /// One of its metrics, named with its labels as `/metrics` writes them; 0 where there is none.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let text = reqwest::get(format!("{}/metrics", self.url)).await.expect("it answers");
+        let text = text.text().await.expect("text");
+        let value = text.lines().find_map(|l| l.strip_prefix(name)?.trim().parse().ok());
+        value.unwrap_or_default()
+    }
+
+    /// How many containers are warm.
+    pub async fn spares(&self) -> u64 {
+        self.metric("sandboxctl_sessions{phase=\"spare\"}").await as u64
     }
 
     /// `kill -9`.
@@ -243,7 +266,7 @@ impl Drop for Daemon {
         let cli = |args: &[&str]| {
             Command::new(env!("CARGO_BIN_EXE_sandboxctl"))
                 .arg("--config")
-                .arg(self.dir.path().join("config.toml"))
+                .arg(self.config())
                 .args(args)
                 .output()
         };

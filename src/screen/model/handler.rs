@@ -56,14 +56,17 @@ impl<W: Watch> Handler for Model<W> {
             return;
         }
         self.work -= 1;
+        if W::ON {
+            self.printed += 1;
+        }
+        if self.print_plainly(c) {
+            return;
+        }
         // None of the symbols and box drawings in the second range combines.
         if c >= '\u{300}' && !('\u{2100}'..='\u{2bff}').contains(&c) && self.is_crowded(c) {
             return;
         }
         self.term.input(c);
-        if W::ON {
-            self.printed += 1;
-        }
         self.off_screen();
     }
 
