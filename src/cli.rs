@@ -19,6 +19,7 @@ pub mod args;
 mod attach;
 mod doctor;
 mod export;
+mod keyboard;
 mod keys;
 mod replay;
 mod table;

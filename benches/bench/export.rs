@@ -69,7 +69,8 @@ async fn export(daemon: &Daemon, session: &Session) -> anyhow::Result<u64> {
 /// Seconds that it takes.
 fn peer(folder: &Path) -> anyhow::Result<f64> {
     let began = Instant::now();
-    let mut tar = Command::new("tar").arg("-C").arg(folder).args(["-c", "."]).stdout(Stdio::piped()).spawn()?;
+    let mut tar =
+        Command::new("tar").arg("-C").arg(folder).args(["-c", "."]).stdout(Stdio::piped()).spawn()?;
     let piped = tar.stdout.take().expect("it was piped");
     let gzip = Command::new("gzip").arg("-6").stdin(piped).stdout(Stdio::null()).status()?;
     ensure!(tar.wait()?.success() && gzip.success(), "tar and gzip work");

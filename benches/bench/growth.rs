@@ -58,7 +58,11 @@ pub async fn measure(options: &Options, report: &mut Report) -> anyhow::Result<(
                 Row::alone(&format!("{name}, {alive} sessions: {what}"), unit, vec![figure], Bound::Told)
             };
             report.add(told("the last one's start", "ms", start));
-            report.add(told("a keystroke's echo at the WebSocket, median", "ms", percentile(keys.into_iter(), 0.5)));
+            report.add(told(
+                "a keystroke's echo at the WebSocket, median",
+                "ms",
+                percentile(keys.into_iter(), 0.5),
+            ));
             report.add(told("the daemon's memory, each", "MiB", each));
             report.add(told("the daemon's processor when all are idle", "% of a core", idle));
         }

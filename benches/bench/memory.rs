@@ -33,7 +33,12 @@ pub async fn measure(options: &Options, report: &mut Report) -> anyhow::Result<(
     tokio::time::sleep(Duration::from_secs(3)).await;
     let full = resident_kib(daemon.pid())?;
     let each = (full - empty) / f64::from(SESSIONS) / 1024.0;
-    report.add(Row::alone("daemon, each idle session, screen model included", "MiB", vec![each], Bound::AtMost(1.0)));
+    report.add(Row::alone(
+        "daemon, each idle session, screen model included",
+        "MiB",
+        vec![each],
+        Bound::AtMost(1.0),
+    ));
     let container = format!("sandbox-{}", sessions[0].id);
     let inspected = Command::new("docker").args(["inspect", "-f", "{{.State.Pid}}", &container]).output()?;
     let pid = String::from_utf8(inspected.stdout)?.trim().parse().context("a process id")?;

@@ -88,8 +88,11 @@ async fn send(socket: std::path::PathBuf, body: Bytes, encoding: &'static str) -
 /// Records like the client's: an event's name, and a dozen attributes.
 fn batch() -> ExportLogsServiceRequest {
     let text = |value: String| AnyValue { value: Some(Value::StringValue(value)) };
-    let attribute =
-        |key: &str, value: String| KeyValue { key: key.to_owned(), value: Some(text(value)), ..KeyValue::default() };
+    let attribute = |key: &str, value: String| KeyValue {
+        key: key.to_owned(),
+        value: Some(text(value)),
+        ..KeyValue::default()
+    };
     let record = |n: usize| LogRecord {
         time_unix_nano: 1_763_000_000_000_000_000 + n as u64 * 1_000_000,
         observed_time_unix_nano: 1_763_000_000_000_000_000 + n as u64 * 1_000_000,
@@ -99,7 +102,10 @@ fn batch() -> ExportLogsServiceRequest {
             attribute("event.timestamp", format!("2026-01-01T00:00:{:02}.000Z", n % 60)),
             attribute("event.sequence", n.to_string()),
             attribute("session.id", "0193a7f0-0000-7000-8000-000000000000".to_owned()),
-            attribute("user.id", "7f83b1657ff1fc53b92dc18148a1d65dfc2d4b1fa3d677284addd200126d9069".to_owned()),
+            attribute(
+                "user.id",
+                "7f83b1657ff1fc53b92dc18148a1d65dfc2d4b1fa3d677284addd200126d9069".to_owned(),
+            ),
             attribute("organization.id", "00000000-0000-0000-0000-000000000000".to_owned()),
             attribute("terminal.type", "xterm-256color".to_owned()),
             attribute("model", "claude-sonnet-4-5".to_owned()),
@@ -110,7 +116,8 @@ fn batch() -> ExportLogsServiceRequest {
         ],
         ..LogRecord::default()
     };
-    let scope = InstrumentationScope { name: "com.anthropic.claude_code.events".to_owned(), ..Default::default() };
+    let scope =
+        InstrumentationScope { name: "com.anthropic.claude_code.events".to_owned(), ..Default::default() };
     let records = ScopeLogs {
         scope: Some(scope),
         log_records: (0..BATCH).map(record).collect(),
@@ -124,6 +131,7 @@ fn batch() -> ExportLogsServiceRequest {
         ],
         ..Resource::default()
     };
-    let logs = ResourceLogs { resource: Some(resource), scope_logs: vec![records], ..ResourceLogs::default() };
+    let logs =
+        ResourceLogs { resource: Some(resource), scope_logs: vec![records], ..ResourceLogs::default() };
     ExportLogsServiceRequest { resource_logs: vec![logs] }
 }

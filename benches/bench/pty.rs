@@ -46,8 +46,14 @@ impl Pty {
                 return Ok(Instant::now());
             }
             let n = self.read.read(&mut buffer).unwrap_or(0);
-            let shown = || String::from_utf8_lossy(&self.seen[self.seen.len().saturating_sub(600)..]).into_owned();
-            ensure!(n > 0, "the program ended before it wrote {:?}: {}", String::from_utf8_lossy(wanted), shown());
+            let shown =
+                || String::from_utf8_lossy(&self.seen[self.seen.len().saturating_sub(600)..]).into_owned();
+            ensure!(
+                n > 0,
+                "the program ended before it wrote {:?}: {}",
+                String::from_utf8_lossy(wanted),
+                shown()
+            );
             self.seen.extend_from_slice(&buffer[..n]);
         }
     }

@@ -90,8 +90,14 @@ impl Row {
             [] => String::new(),
             [one] => format!("{} {unit}", short(*one)),
             many => {
-                let (least, most) = many.iter().fold((f64::MAX, f64::MIN), |(l, m), f| (l.min(*f), m.max(*f)));
-                format!("{} {unit} ({} to {})", short(median(many.iter().copied())), short(least), short(most))
+                let (least, most) =
+                    many.iter().fold((f64::MAX, f64::MIN), |(l, m), f| (l.min(*f), m.max(*f)));
+                format!(
+                    "{} {unit} ({} to {})",
+                    short(median(many.iter().copied())),
+                    short(least),
+                    short(most)
+                )
             }
         };
         let figure = self.judged().map_or_else(|| "–".to_owned(), short);

@@ -53,7 +53,8 @@ fn profiles(options: &Options) -> String {
 async fn timed(daemon: &Daemon, profile: &str) -> anyhow::Result<f64> {
     quiet(daemon, profile).await;
     let config = daemon.config().display().to_string();
-    let mut argv = vec![env!("CARGO_BIN_EXE_sandboxctl"), "--config", &config, "start", "--profile", profile, "--"];
+    let mut argv =
+        vec![env!("CARGO_BIN_EXE_sandboxctl"), "--config", &config, "start", "--profile", profile, "--"];
     argv.extend(PROGRAM);
     Ok(pty::time_to(&argv, READY)?.as_secs_f64() * 1e3)
 }

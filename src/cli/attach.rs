@@ -1,13 +1,13 @@
 //! A session's terminal in this one. A lost connection is joined again at the exact byte.
 //!
 //! ```text
-//!   stdin ─(thread)─▶ typed (bounded) ─▶ ┌──────┐ ─▶ WebSocket
-//!   SIGWINCH ──────────────────────────▶ │ join │
-//!   WebSocket ─────────────────────────▶ └──────┘ ─▶ stdout, then acknowledge
+//!   keyboard ──▶ ┌──────┐ ─▶ WebSocket
+//!   SIGWINCH ──▶ │ join │
+//!   WebSocket ─▶ └──────┘ ─▶ stdout, then acknowledge
 //! ```
 
 use std::{
-    io::{self, IsTerminal, Read, Write},
+    io::{self, IsTerminal, Write},
     process::ExitCode,
     time::Duration,
 };
@@ -16,12 +16,11 @@ use crossterm::terminal;
 use futures_util::{SinkExt, StreamExt};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::mpsc,
     time::{Instant, sleep, sleep_until},
 };
 use tokio_tungstenite::tungstenite::{self, Message};
 
-use super::{farewell, keys::DetachKey, program_code, say, wait_for};
+use super::{farewell, keyboard::Keyboard, keys::DetachKey, program_code, say, wait_for};
 use crate::{
     api::{FromTerminal, Role, ToTerminal},
     client::{Client, ClientError, Terminal},
@@ -32,8 +31,6 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two tries, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
-/// Keystrokes that wait for the connection; when it is full, the keyboard waits.
-const TYPED: usize = 64;
 /// Acknowledged at least this often.
 const ACK_BYTES: usize = 64 << 10;
 /// Puts back what a program may have changed: screen, mouse, paste, focus, keyboard, cursor, colours, title.
@@ -65,7 +62,7 @@ pub(super) async fn attach(
         id: id.clone(),
         role,
         after: None,
-        typed: keyboard(),
+        keyboard: Keyboard::open(),
         resized: signal(SignalKind::window_change())?,
         key,
         interactive,
@@ -97,7 +94,7 @@ struct Join<'a> {
     id: String,
     role: Role,
     after: Option<u64>,
-    typed: mpsc::Receiver<Vec<u8>>,
+    keyboard: Keyboard,
     resized: Signal,
     key: DetachKey,
     interactive: bool,
@@ -128,7 +125,7 @@ impl Join<'_> {
             title(self.interactive, "reconnecting…");
             tokio::select! {
                 () = sleep(pause) => pause = (pause * 2).min(RETRY.1),
-                Some(bytes) = self.typed.recv() => {
+                bytes = self.keyboard.next() => {
                     if self.key.find(&bytes).is_some() {
                         return Ok(Left::Detached);
                     }
@@ -182,7 +179,7 @@ impl Join<'_> {
                         tell(&mut send, &ToTerminal::Ack { seq }).await.ok();
                     }
                 }
-                Some(bytes) = self.typed.recv() => {
+                bytes = self.keyboard.next() => {
                     let (rest, detach) = match self.key.find(&bytes) {
                         Some(at) => (bytes[..at].to_vec(), true),
                         None => (bytes, false),
@@ -227,21 +224,6 @@ fn title(interactive: bool, text: &str) {
     if interactive {
         show(format!("\x1b]2;{}\x07", inert(text)).as_bytes()).ok();
     }
-}
-
-/// Reads the keyboard on a thread of its own, for as long as the process lives: a read cannot be cancelled.
-/// When standard input is over, the session is not.
-fn keyboard() -> mpsc::Receiver<Vec<u8>> {
-    let (send, typed) = mpsc::channel(TYPED);
-    std::thread::spawn(move || {
-        let mut buffer = [0; 4096];
-        while let Ok(n @ 1..) = io::stdin().lock().read(&mut buffer) {
-            if send.blocking_send(buffer[..n].to_vec()).is_err() {
-                break;
-            }
-        }
-    });
-    typed
 }
 
 /// Raw mode, and everything put back at the end.

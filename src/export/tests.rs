@@ -106,8 +106,9 @@ fn append(tar: &mut tar::Builder<impl Write>, path: &str, mut content: &[u8]) {
 
 #[test]
 fn what_is_longer_than_a_block_comes_out_whole_and_the_same_each_time() {
-    let frames: Vec<(Kind, Vec<u8>)> =
-        (0..3000).map(|n| (Kind::Output, format!("{n} {}\r\n", "word ".repeat(n % 100)).into_bytes())).collect();
+    let frames: Vec<(Kind, Vec<u8>)> = (0..3000)
+        .map(|n| (Kind::Output, format!("{n} {}\r\n", "word ".repeat(n % 100)).into_bytes()))
+        .collect();
     let (_dir, bundle) = bundle_of(&frames);
     let cast = member(&bundle, "session.cast");
     assert!(cast.len() > 512 << 10, "it takes several blocks");

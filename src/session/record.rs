@@ -18,7 +18,7 @@ use sandbox_guest::{
 };
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +36,9 @@ use crate::{
 const KEYFRAME_BYTES: u64 = 1 << 20;
 /// Time between two keyframes, while there is output.
 const KEYFRAME_TIME: u64 = 10_000_000; // µs
+/// How long output may wait to be made durable, with what follows it: each sync of the disk costs as much as a
+/// hundred frames. Nobody waits for it but the guest's spool, which keeps what is not acknowledged.
+const LAZY: Duration = Duration::from_millis(20);
 /// Between two tries of a journal that takes nothing.
 const RETRY: Duration = Duration::from_millis(250);
 
@@ -48,14 +51,25 @@ pub(super) struct Record {
     context: Arc<gateway::Context>,
     /// The last record that is in the journal.
     last_record: u64,
-    /// (last record, its frame): what the committer is to make durable.
-    appended: watch::Sender<(u64, u64)>,
+    /// What the committer is to make durable.
+    appended: watch::Sender<Appended>,
     /// A frame that the journal did not take, with the reason.
     held: Option<(Frame, String, Instant)>,
     since_keyframe: u64,
     output_bytes: u64,
     keyframe_at: u64,
     summary_at: u64,
+}
+
+/// How far the guest's records are in the journal.
+#[derive(Clone, Copy, Default)]
+struct Appended {
+    /// The last record.
+    record: u64,
+    /// Its frame.
+    seq: u64,
+    /// The last record that is no output: the guest may wait for its acknowledgement.
+    urgent: u64,
 }
 
 impl Record {
@@ -68,7 +82,7 @@ impl Record {
         acks: watch::Sender<u64>,
         context: Arc<gateway::Context>,
     ) -> (Record, Committer) {
-        let appended = watch::Sender::new((last_record, 0));
+        let appended = watch::Sender::new(Appended { record: last_record, ..Appended::default() });
         let committer = Committer { shared: Arc::clone(&shared), appended: appended.subscribe(), acks };
         let output_bytes = index.output_bytes();
         let now = clock::now();
@@ -107,8 +121,7 @@ impl Record {
                 return None;
             }
         };
-        self.last_record = head.seq;
-        self.appended.send_replace((head.seq, seq));
+        self.appended(head.seq, seq, head.kind != Kind::Output);
         match head.kind {
             Kind::Output => {
                 self.screen.advance(&payload);
@@ -144,13 +157,20 @@ impl Record {
             }
         };
         match outcome {
-            Ok(seq) => {
-                self.last_record = frame.head.seq;
-                self.appended.send_replace((frame.head.seq, seq));
-            }
+            Ok(seq) => self.appended(frame.head.seq, seq, true),
             Err(error) => self.hold(frame, &error),
         }
         None
+    }
+
+    fn appended(&mut self, record: u64, seq: u64, urgent: bool) {
+        self.last_record = record;
+        self.appended.send_modify(|appended| {
+            (appended.record, appended.seq) = (record, seq);
+            if urgent {
+                appended.urgent = record;
+            }
+        });
     }
 
     fn hold(&mut self, frame: Frame, error: &dyn std::error::Error) {
@@ -258,14 +278,17 @@ fn write_atomically(path: &std::path::Path, value: &impl serde::Serialize) -> io
 /// Makes records durable and acknowledges them: the only one who may.
 pub(super) struct Committer {
     shared: Arc<Shared>,
-    appended: watch::Receiver<(u64, u64)>,
+    appended: watch::Receiver<Appended>,
     acks: watch::Sender<u64>,
 }
 
 impl Committer {
     pub(super) async fn run(mut self, cancel: CancellationToken) {
         while let Some(Ok(())) = cancel.run_until_cancelled(self.appended.changed()).await {
-            let (record, seq) = *self.appended.borrow_and_update();
+            let acknowledged = *self.acks.borrow();
+            let urgent = self.appended.wait_for(|appended| appended.urgent > acknowledged);
+            timeout(LAZY, cancel.run_until_cancelled(urgent)).await.ok();
+            let Appended { record, seq, .. } = *self.appended.borrow_and_update();
             match self.shared.recorder.commit(seq).await {
                 Ok(()) => {
                     self.acks.send_replace(record);

@@ -1,6 +1,6 @@
 //! Who gets a session: a request checked field by field, limits, the resolved spec.
 
-use std::{sync::PoisonError, time::Duration};
+use std::{collections::BTreeMap, sync::PoisonError, time::Duration};
 
 use super::{Refusal, Supervisor, somebody};
 use crate::{
@@ -18,16 +18,21 @@ impl Supervisor {
     /// Starts a session. Returns as soon as it is on record, with its container on the way.
     pub async fn start(&self, request: StartRequest, caller: Option<User>) -> Result<SessionHandle, Refusal> {
         let api_key = request.api_key.clone();
-        let spec = self.admit(request, caller).await?;
+        let (spec, image_env) = self.admit(request, caller).await?;
         if let Some(key) = &api_key {
             self.inner.handed_out.lock().unwrap_or_else(PoisonError::into_inner).push(key.clone());
         }
-        let started = self.launch(spec, api_key).await;
+        let started = self.launch(spec, &image_env, api_key).await;
         self.inner.metrics.started(started.is_ok());
         started
     }
 
-    async fn admit(&self, request: StartRequest, caller: Option<User>) -> Result<Spec, Refusal> {
+    /// What the session is to be, and its image's environment.
+    async fn admit(
+        &self,
+        request: StartRequest,
+        caller: Option<User>,
+    ) -> Result<(Spec, BTreeMap<String, String>), Refusal> {
         if self.inner.cancel.is_cancelled() {
             return Err(Refusal::Stopping);
         }
@@ -44,11 +49,8 @@ impl Supervisor {
                 ));
             }
         }
-        self.inner
-            .engine
-            .image_env(&spec.profile.image)
-            .await
-            .map_err(|e| invalid("image", e.to_string()))?;
+        let image_env = self.inner.engine.image_env(&spec.profile.image).await;
+        let image_env = image_env.map_err(|e| invalid("image", e.to_string()))?;
         self.check_space()?;
         let limits = &self.inner.config;
         let (all, theirs) = self.inner.store.count_live(&spec.user.email).await?;
@@ -63,13 +65,13 @@ impl Supervisor {
                 spec.user.email
             )));
         }
-        Ok(spec)
+        Ok((spec, image_env))
     }
 }
 
 /// Lays a request over its profile, checking each field.
 fn resolve(
-    profiles: &std::collections::BTreeMap<String, Profile>,
+    profiles: &BTreeMap<String, Profile>,
     default: &str,
     request: StartRequest,
     caller: Option<User>,

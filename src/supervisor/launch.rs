@@ -1,6 +1,6 @@
 //! From a spec, or from a row in the store, to a running session task.
 
-use std::{fs, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, fs, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +25,12 @@ use sandbox_guest::wire;
 
 impl Supervisor {
     /// Puts a session on record and starts its task, in a spare if one fits.
-    pub(super) async fn launch(&self, spec: Spec, api_key: Option<String>) -> Result<SessionHandle, Refusal> {
+    pub(super) async fn launch(
+        &self,
+        spec: Spec,
+        image_env: &BTreeMap<String, String>,
+        api_key: Option<String>,
+    ) -> Result<SessionHandle, Refusal> {
         let began = Instant::now();
         let spare = if spec.workspace.is_none() { self.inner.spares.take(&spec) } else { None };
         let (id, origin, unit, control, gateway) = match spare {
@@ -46,8 +51,9 @@ impl Supervisor {
             self.abandon(&unit).await;
             return Err(error.into());
         }
-        let launched =
-            self.begin(origin, unit.clone(), Arc::new(spec), api_key, view, control, gateway).await;
+        let injection =
+            inject::injection(&spec, id, &self.inner.config.mcp_servers, api_key.as_deref(), image_env);
+        let launched = self.begin(origin, unit.clone(), Arc::new(spec), injection, view, control, gateway);
         if launched.is_err() {
             self.abandon(&unit).await;
             self.inner.store.delete(id).await?;
@@ -58,12 +64,12 @@ impl Supervisor {
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is one thing that the caller has just made")]
-    async fn begin(
+    fn begin(
         &self,
         origin: Origin,
         unit: Unit,
         spec: Arc<Spec>,
-        api_key: Option<String>,
+        injection: Injection,
         view: api::Session,
         control: tokio::net::UnixListener,
         gateway: tokio::net::UnixListener,
@@ -71,7 +77,6 @@ impl Supervisor {
         let id = unit.session;
         let dir = self.session_dir(id);
         make_private_dir(&dir)?;
-        let injection = self.injection(id, &spec, api_key.as_deref()).await?;
         let journal = Journal::create(&dir.join("journal"), id)?;
         let recorder = Recorder::new(journal, 0, Summary::default(), clock::now());
         recorder.event(Kind::Lifecycle, &Lifecycle::Phase { phase: Phase::Requested, reason: None })?;
@@ -129,7 +134,8 @@ impl Supervisor {
         // The folder is gone where only the end was left to do.
         make_private_dir(&unit.folder)?;
         let (control, gateway) = (bind(&unit.folder, "control.sock")?, bind(&unit.folder, "gateway.sock")?);
-        let injection = self.injection(id, &spec, None).await?;
+        let image_env = self.inner.engine.image_env(&spec.profile.image).await.unwrap_or_default();
+        let injection = inject::injection(&spec, id, &self.inner.config.mcp_servers, None, &image_env);
         let context = self.context(id, &spec, &recorder)?;
         Ok(self.run_task(Launch {
             origin: Origin::Adopted,
@@ -157,17 +163,6 @@ impl Supervisor {
         let (handle, task) = launch.run(cancel);
         self.track(handle.clone(), task);
         handle
-    }
-
-    /// What the container is told to be. The image's own environment lies under ours.
-    async fn injection(
-        &self,
-        id: SessionId,
-        spec: &Spec,
-        api_key: Option<&str>,
-    ) -> Result<Injection, Refusal> {
-        let image_env = self.inner.engine.image_env(&spec.profile.image).await.unwrap_or_default();
-        Ok(inject::injection(spec, id, &self.inner.config.mcp_servers, api_key, &image_env))
     }
 
     fn context(&self, id: SessionId, spec: &Arc<Spec>, recorder: &Recorder) -> Result<Arc<Context>, Refusal> {

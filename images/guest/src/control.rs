@@ -9,9 +9,9 @@
 //! connection loses nothing, since what was sent and not acknowledged is still in the spool.
 
 use std::{
-    io::{self, BufReader, Write},
+    io::{self, BufReader, Read, Write},
     net::Shutdown,
-    os::unix::net::UnixStream,
+    os::{fd::AsFd, unix::net::UnixStream},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -22,6 +22,7 @@ use std::{
     time::Duration,
 };
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sandbox_guest::{
     frame::{self, Frame, FrameError, Head, Kind},
     wire::{Hello, Order, PROTOCOL},
@@ -108,7 +109,7 @@ impl Link {
     }
 
     fn receive(&mut self, stream: &UnixStream) -> Result<(), LinkError> {
-        let mut from = BufReader::new(stream);
+        let mut from = BufReader::new(Watched(stream));
         loop {
             match frame::read(&mut from) {
                 Ok(Some(Frame { head, payload })) => self.dispatch(head.kind, &payload)?,
@@ -165,6 +166,17 @@ fn send(mut reader: Reader, mut to: &UnixStream, stop: &AtomicBool) {
             to.shutdown(Shutdown::Both).unwrap_or_default();
             return;
         }
+    }
+}
+
+/// Waits for something to read, and then reads. A read that waits by itself is woken each time the daemon takes
+/// what the sender has sent on the same socket, for nothing.
+struct Watched<'a>(&'a UnixStream);
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        poll(&mut [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE)?;
+        (&mut &*self.0).read(buffer)
     }
 }
 
