@@ -17,7 +17,7 @@ use sandbox_guest::{
     wire::{self, SpooledRequest},
 };
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -36,9 +36,12 @@ use crate::{
 const KEYFRAME_BYTES: u64 = 1 << 20;
 /// Time between two keyframes, while there is output.
 const KEYFRAME_TIME: u64 = 10_000_000; // µs
-/// How long output may wait to be made durable, with what follows it: each sync of the disk costs as much as a
-/// hundred frames. Nobody waits for it but the guest's spool, which keeps what is not acknowledged.
-const LAZY: Duration = Duration::from_millis(20);
+/// Output is made durable when the program pauses for so long: a sync while it writes makes it wait.
+const PAUSE: Duration = Duration::from_millis(5);
+/// Or when the first of it has waited for so long,
+const LAZY: Duration = Duration::from_millis(250);
+/// or when there is so much of it.
+const MUCH: u64 = 4 << 20; // bytes
 /// Between two tries of a journal that takes nothing.
 const RETRY: Duration = Duration::from_millis(250);
 
@@ -53,6 +56,8 @@ pub(super) struct Record {
     last_record: u64,
     /// What the committer is to make durable.
     appended: watch::Sender<Appended>,
+    /// Something that is no output is among it: the guest may wait for its acknowledgement.
+    urgent: Arc<Notify>,
     /// A frame that the journal did not take, with the reason.
     held: Option<(Frame, String, Instant)>,
     since_keyframe: u64,
@@ -68,8 +73,8 @@ struct Appended {
     record: u64,
     /// Its frame.
     seq: u64,
-    /// The last record that is no output: the guest may wait for its acknowledgement.
-    urgent: u64,
+    /// Bytes of output so far.
+    bytes: u64,
 }
 
 impl Record {
@@ -83,7 +88,14 @@ impl Record {
         context: Arc<gateway::Context>,
     ) -> (Record, Committer) {
         let appended = watch::Sender::new(Appended { record: last_record, ..Appended::default() });
-        let committer = Committer { shared: Arc::clone(&shared), appended: appended.subscribe(), acks };
+        let urgent = Arc::new(Notify::new());
+        let committer = Committer {
+            shared: Arc::clone(&shared),
+            appended: appended.subscribe(),
+            acks,
+            urgent: Arc::clone(&urgent),
+            durable: 0,
+        };
         let output_bytes = index.output_bytes();
         let now = clock::now();
         let record = Record {
@@ -94,6 +106,7 @@ impl Record {
             context,
             last_record,
             appended,
+            urgent,
             held: None,
             since_keyframe: 0,
             output_bytes,
@@ -121,7 +134,7 @@ impl Record {
                 return None;
             }
         };
-        self.appended(head.seq, seq, head.kind != Kind::Output);
+        self.appended(head.seq, seq, (head.kind == Kind::Output).then_some(payload.len()));
         match head.kind {
             Kind::Output => {
                 self.screen.advance(&payload);
@@ -157,20 +170,22 @@ impl Record {
             }
         };
         match outcome {
-            Ok(seq) => self.appended(frame.head.seq, seq, true),
+            Ok(seq) => self.appended(frame.head.seq, seq, None),
             Err(error) => self.hold(frame, &error),
         }
         None
     }
 
-    fn appended(&mut self, record: u64, seq: u64, urgent: bool) {
+    /// Notes that a record is in the journal, and how much output it is, if it is.
+    fn appended(&mut self, record: u64, seq: u64, output: Option<usize>) {
         self.last_record = record;
         self.appended.send_modify(|appended| {
             (appended.record, appended.seq) = (record, seq);
-            if urgent {
-                appended.urgent = record;
-            }
+            appended.bytes += output.unwrap_or_default() as u64;
         });
+        if output.is_none() {
+            self.urgent.notify_one();
+        }
     }
 
     fn hold(&mut self, frame: Frame, error: &dyn std::error::Error) {
@@ -280,15 +295,17 @@ pub(super) struct Committer {
     shared: Arc<Shared>,
     appended: watch::Receiver<Appended>,
     acks: watch::Sender<u64>,
+    urgent: Arc<Notify>,
+    /// Bytes of output that have been made durable.
+    durable: u64,
 }
 
 impl Committer {
     pub(super) async fn run(mut self, cancel: CancellationToken) {
         while let Some(Ok(())) = cancel.run_until_cancelled(self.appended.changed()).await {
-            let acknowledged = *self.acks.borrow();
-            let urgent = self.appended.wait_for(|appended| appended.urgent > acknowledged);
-            timeout(LAZY, cancel.run_until_cancelled(urgent)).await.ok();
-            let Appended { record, seq, .. } = *self.appended.borrow_and_update();
+            cancel.run_until_cancelled(self.ripen()).await;
+            let Appended { record, seq, bytes, .. } = *self.appended.borrow_and_update();
+            self.durable = bytes;
             match self.shared.recorder.commit(seq).await {
                 Ok(()) => {
                     self.acks.send_replace(record);
@@ -299,6 +316,19 @@ impl Committer {
                     self.appended.mark_changed();
                 }
             }
+        }
+    }
+
+    /// Waits until it is time to make durable what has been appended: at once, if it is more than output.
+    async fn ripen(&self) {
+        let began = Instant::now();
+        let mut last = self.appended.borrow().record;
+        while began.elapsed() < LAZY && timeout(PAUSE, self.urgent.notified()).await.is_err() {
+            let now = *self.appended.borrow();
+            if now.record == last || now.bytes - self.durable >= MUCH {
+                return;
+            }
+            last = now.record;
         }
     }
 }
