@@ -212,9 +212,20 @@ impl Config {
         {
             return Err(ConfigError::Missing(path.to_owned()));
         }
-        let figment = Figment::from(Serialized::defaults(Config::default()))
-            .merge(Toml::file(path.unwrap_or(Path::new(DEFAULT_PATH))))
-            .merge(Env::prefixed("SANDBOXCTL__").split("__"));
+        let file = Toml::file(path.unwrap_or(Path::new(DEFAULT_PATH)));
+        Config::from_layers(
+            Figment::from(Serialized::defaults(Config::default()))
+                .merge(file)
+                .merge(Env::prefixed("SANDBOXCTL__").split("__")),
+        )
+    }
+
+    /// Reads a configuration's text over the defaults, and looks at nothing else.
+    pub fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::from_layers(Figment::from(Serialized::defaults(Config::default())).merge(Toml::string(text)))
+    }
+
+    fn from_layers(figment: Figment) -> Result<Config, ConfigError> {
         let config: Config = figment.extract().map_err(Box::new)?;
         config.check()?;
         Ok(config)
