@@ -6,7 +6,12 @@
 
 use std::{fs, path::Path};
 
-use proptest::{collection::vec, prelude::*, sample::Index, test_runner::RngSeed};
+use proptest::{
+    collection::vec,
+    prelude::*,
+    sample::Index,
+    test_runner::{RngSeed, TestError, TestRunner},
+};
 
 #[path = "../fuzz/src/lib.rs"]
 mod targets;
@@ -74,12 +79,23 @@ fn hold(name: &str) {
         config.rng_seed = RngSeed::Fixed(1);
     }
     let seed = config.rng_seed;
-    let ran = proptest::test_runner::TestRunner::new(config).run(&input, |bytes| {
+    let ran = TestRunner::new(config).run(&input, |bytes| {
         (target.run)(&bytes);
         Ok(())
     });
-    if let Err(error) = ran {
-        panic!("{name}, {seed:?}: keep this input in fuzz/corpus_cases/{name}/\n{error}");
+    match ran {
+        Ok(()) => {}
+        Err(TestError::Abort(reason)) => panic!("{name}, {seed:?}: {reason}"),
+        Err(TestError::Fail(reason, bytes)) => {
+            let case = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fuzz-{name}"));
+            fs::write(&case, &bytes).expect("written");
+            panic!(
+                "{reason}\nof {seed:?}, on the {} bytes b\"{}\"\nmend it, and keep {} in fuzz/corpus_cases/{name}/",
+                bytes.len(),
+                bytes.escape_ascii(),
+                case.display()
+            );
+        }
     }
 }
 

@@ -110,8 +110,14 @@ impl Journal {
         let mut recovered = Recovered::default();
         // One segment more than the last, for the requests that may yet come twice.
         let mut found = Scan::default();
-        for first in &all[all.len().saturating_sub(2)..] {
-            found = scan(dir, *first, &mut requests, &mut recovered)?;
+        let mut expected = if all.len() <= 2 { 1 } else { all[all.len() - 2] };
+        for &first in &all[all.len().saturating_sub(2)..] {
+            if first != expected {
+                let problem = format!("frame {first} stands where {expected} should");
+                return Err(JournalError::Damaged { path: segment_path(dir, first), at: 0, problem });
+            }
+            found = scan(dir, first, &mut requests, &mut recovered)?;
+            expected = found.next;
         }
         let path = segment_path(dir, last);
         recovered.cut_bytes = cut(&path, found.end)?;
@@ -175,6 +181,9 @@ impl Journal {
             && draft.kind != Kind::Segment
         {
             self.roll(writer)?;
+        } else if writer.at.offset == 0 {
+            // The disk was full when this segment was to begin.
+            self.begin_segment(writer)?;
         }
         let seq = self.write(writer, draft)?;
         if is_request(draft.kind) && draft.origin > 0 {
@@ -336,7 +345,7 @@ fn scan(
             found.chain = unhex(&segment.chain).ok_or_else(|| damaged("its chain is no hash".to_owned()))?;
         }
         found.chain = chain(&found.chain, &header, &payload);
-        found.next = head.seq + 1;
+        found.next = head.seq.saturating_add(1);
         found.end = walk.offset;
         if is_request(head.kind) && head.origin > 0 {
             requests.add(head.origin);
