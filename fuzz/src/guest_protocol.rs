@@ -1,7 +1,7 @@
 //! What the guest and the daemon say to each other, and the guest's spool, when it is anything at all.
 //!
 //! - A message that is read means the same when it is written and read again.
-//! - What the guest can say of the program's life, the daemon's journal can hold.
+//! - What the guest may record the daemon can read, and nothing that is the daemon's own is among it.
 //! - A spool opens over any file: its good beginning is sent as it stands, then what is appended.
 
 use std::{fmt::Debug, fs, sync::atomic::AtomicBool};
@@ -27,6 +27,9 @@ pub fn guest_protocol(data: &[u8]) {
 }
 
 fn message(kind: Kind, payload: &[u8]) {
+    if wire::check_record(kind, payload).is_ok() {
+        record(kind, payload);
+    }
     match kind {
         Kind::Hello => drop(json::<Hello>(payload)),
         Kind::Order => drop(json::<Order>(payload)),
@@ -37,18 +40,29 @@ fn message(kind: Kind, payload: &[u8]) {
                 assert_eq!(wire::encode_size(cols, rows), payload);
             }
         }
-        Kind::Lifecycle => {
-            if let Some(event) = json::<GuestEvent>(payload) {
-                let said = serde_json::to_vec(&event).expect("JSON");
-                let noted: Lifecycle =
-                    serde_json::from_slice(&said).expect("the daemon knows what the guest says");
-                assert_eq!(
-                    serde_json::to_value(noted).expect("JSON"),
-                    serde_json::to_value(event).expect("JSON")
-                );
-            }
-        }
+        Kind::Lifecycle => drop(json::<GuestEvent>(payload)),
         _ => {}
+    }
+}
+
+/// What the daemon does with something that a guest may record.
+fn record(kind: Kind, payload: &[u8]) {
+    match kind {
+        Kind::Output | Kind::Resize | Kind::Request => {}
+        Kind::Lifecycle => {
+            let noted: Lifecycle =
+                serde_json::from_slice(payload).expect("the daemon knows what the guest says");
+            let theirs = matches!(
+                noted,
+                Lifecycle::ProgramStarted { .. }
+                    | Lifecycle::ProgramFailed { .. }
+                    | Lifecycle::ProgramExited { .. }
+                    | Lifecycle::DiskUsage { .. }
+            );
+            assert!(theirs, "{noted:?} is not a guest's to say");
+        }
+        Kind::Transcript => drop(wire::split_head::<FilePiece>(payload).expect("it has a name")),
+        other => panic!("a {} frame is not a guest's to record", other.name()),
     }
 }
 
