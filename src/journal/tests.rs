@@ -170,6 +170,21 @@ fn requests_are_known_again_after_opening() {
     assert_eq!(recovered.last_record, 7, "a request's number is no record's");
 }
 
+#[test]
+fn the_last_record_is_found_however_much_telemetry_follows_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let id = SessionId::new();
+    let journal = Journal::create_with(dir.path(), id, SMALL).expect("created");
+    journal.append(draft(b"x", 7)).expect("appended");
+    for request in 1..60 {
+        let telemetry = Draft { time: 1, origin: request, kind: Kind::Logs, payload: &[b'x'; 200] };
+        journal.append(telemetry).expect("appended");
+    }
+    drop(journal);
+    let (_, recovered) = Journal::open_with(dir.path(), id, SMALL).expect("opened");
+    assert_eq!(recovered.last_record, 7);
+}
+
 #[tokio::test]
 async fn a_sealed_journal_verifies_and_takes_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -360,4 +375,7 @@ fn the_index_keeps_its_good_beginning() {
     assert_eq!(index.at_or_before(39), Some(keyframe(2)));
     assert_eq!(index.at_or_before(40), Some(keyframe(4)));
     assert_eq!(index.at_or_before(5), None);
+    index.forget_after(3).expect("forgotten");
+    assert_eq!(index.last(), Some(keyframe(2)));
+    assert_eq!(Index::open(dir.path()).expect("opened").last(), Some(keyframe(2)));
 }

@@ -92,7 +92,8 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Opens a journal that an earlier daemon wrote, cutting a torn tail back to the last good frame.
+    /// Opens a journal that an earlier daemon wrote, cutting a torn tail back to the last good frame. All that is
+    /// left is on disk then.
     pub fn open(dir: &Path, session: SessionId) -> Result<(Journal, Recovered), JournalError> {
         Journal::open_with(dir, session, SEGMENT_LIMIT)
     }
@@ -119,6 +120,15 @@ impl Journal {
             found = scan(dir, first, &mut requests, &mut recovered)?;
             expected = found.next;
         }
+        for &first in all[..all.len().saturating_sub(2)].iter().rev() {
+            if recovered.last_record > 0 {
+                break;
+            }
+            // Nothing but telemetry since: the guest's last record stands further back.
+            let mut earlier = Recovered::default();
+            scan(dir, first, &mut Requests::default(), &mut earlier)?;
+            recovered.last_record = earlier.last_record;
+        }
         let path = segment_path(dir, last);
         recovered.cut_bytes = cut(&path, found.end)?;
         if found.next == 0 {
@@ -128,6 +138,9 @@ impl Journal {
         }
         recovered.last_seq = found.next - 1;
         let file = OpenOptions::new().append(true).open(&path).map_err(|e| JournalError::io(&path, e))?;
+        // An earlier daemon may have died between writing a frame and its commit. Who opens the journal takes
+        // what is in it for recorded, and tells the guest so.
+        file.sync_data().map_err(|e| JournalError::io(&path, e))?;
         let mut bytes_before = 0;
         for first in &all[..all.len() - 1] {
             let path = segment_path(dir, *first);
