@@ -68,7 +68,8 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// What a program writes, cut anywhere: a piece may end within a character or a sequence.
+/// What a program writes, cut anywhere: a piece may end within a character or a sequence. No character is wide:
+/// a narrower terminal cuts such a one in two, and who has seen it whole goes on otherwise than who has not.
 fn output() -> impl Strategy<Value = Vec<u8>> {
     let pieces: Vec<&[u8]> = vec![
         b"$ ",
@@ -96,9 +97,8 @@ fn output() -> impl Strategy<Value = Vec<u8>> {
         b"\x1b8",
         b"\xe2\x82",
         b"\xac",
-        b"\xf0\x9f\xa6",
-        b"\x80",
-        "日本".as_bytes(),
+        b"\xf0\x9d\x95",
+        b"\x8f",
         "e\u{301}".as_bytes(),
         b"\x1b[",
         b"38;5;1",
@@ -117,7 +117,7 @@ fn output() -> impl Strategy<Value = Vec<u8>> {
 fn config() -> ProptestConfig {
     let mut config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
     if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = 100;
+        config.cases = 64;
     }
     if config.rng_seed == RngSeed::Random {
         config.rng_seed = RngSeed::Fixed(1);

@@ -369,10 +369,10 @@ impl World {
 }
 
 fn alike(one: &mut Screen, other: &mut Screen, whose: &str) {
+    let snapshots = (one.snapshot().escape_ascii().to_string(), other.snapshot().escape_ascii().to_string());
     assert_eq!(one.size(), other.size(), "{whose}");
     assert_eq!(one.lines(), other.lines(), "{whose}");
-    let (one, other) = (one.snapshot(), other.snapshot());
-    assert_eq!(one.escape_ascii().to_string(), other.escape_ascii().to_string(), "{whose}");
+    assert_eq!(snapshots.0, snapshots.1, "{whose}");
 }
 
 fn socket(dir: &Path) -> PathBuf {
