@@ -18,6 +18,7 @@ CLAUDE_CODE_VERSION=$(image_argument CLAUDE_CODE_VERSION)
 NODE_VERSION=$(image_argument NODE_VERSION)
 NPM_VERSION=$(image_argument NPM_VERSION)
 CARGO_DENY_VERSION=0.20.2
+CARGO_FUZZ_VERSION=0.13.2
 BASE_IMAGE=${BASE_IMAGE:-debian:bookworm-slim}
 # A bundle of certificate authorities for image builds; see README.
 CA_BUNDLE=${SANDBOXCTL_CA_BUNDLE:-/etc/ssl/certs/ca-certificates.crt}

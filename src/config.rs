@@ -21,6 +21,12 @@ use crate::spec::{Credential, Profile};
 /// Where the configuration lies unless `--config` or `SANDBOXCTL_CONFIG` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/sandboxctl/config.toml";
 
+/// The longest time that can be chosen: beyond it clocks overflow, and nobody waits.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// Processors: what an engine can tell from none, and more than any machine has.
+const MIN_CPUS: f64 = 0.01;
+const MAX_CPUS: f64 = 10_000.0;
+
 /// Everything an operator can choose.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -212,9 +218,20 @@ impl Config {
         {
             return Err(ConfigError::Missing(path.to_owned()));
         }
-        let figment = Figment::from(Serialized::defaults(Config::default()))
-            .merge(Toml::file(path.unwrap_or(Path::new(DEFAULT_PATH))))
-            .merge(Env::prefixed("SANDBOXCTL__").split("__"));
+        let file = Toml::file(path.unwrap_or(Path::new(DEFAULT_PATH)));
+        Config::from_layers(
+            Figment::from(Serialized::defaults(Config::default()))
+                .merge(file)
+                .merge(Env::prefixed("SANDBOXCTL__").split("__")),
+        )
+    }
+
+    /// Reads a configuration's text over the defaults, and looks at nothing else.
+    pub fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::from_layers(Figment::from(Serialized::defaults(Config::default())).merge(Toml::string(text)))
+    }
+
+    fn from_layers(figment: Figment) -> Result<Config, ConfigError> {
         let config: Config = figment.extract().map_err(Box::new)?;
         config.check()?;
         Ok(config)
@@ -234,12 +251,44 @@ impl Config {
         if self.state_dir.as_os_str().len() > 48 {
             return wrong("state_dir", "give a path of at most 48 bytes: unix sockets lie below it");
         }
-        for (name, profile) in &self.profiles {
-            if profile.program.is_empty() {
-                return wrong(&format!("profiles.{name}.program"), "give at least the program's name");
+        if self.forward.as_ref().is_some_and(|forward| forward.timeout > LONGEST) {
+            return wrong("forward.timeout", "give at most 10 years");
+        }
+        for (name, price) in &self.model.prices {
+            if ![price.input, price.output, price.cache_read, price.cache_write].into_iter().all(is_amount) {
+                return wrong(&format!("model.prices.{name}"), "give amounts of dollars, zero or more");
             }
-            if profile.limits.cpus <= 0.0 || profile.limits.pids <= 0 {
-                return wrong(&format!("profiles.{name}.limits"), "cpus and pids must be above zero");
+        }
+        for (name, profile) in &self.profiles {
+            let at = |key: &str| format!("profiles.{name}.{key}");
+            if profile.program.is_empty() {
+                return wrong(&at("program"), "give at least the program's name");
+            }
+            // To an engine zero is no limit, and so is what comes to zero in its own units.
+            let limits = &profile.limits;
+            if !(MIN_CPUS..=MAX_CPUS).contains(&limits.cpus) {
+                return wrong(&at("limits.cpus"), "give a number from 0.01 to 10000");
+            }
+            for (key, limit) in [("memory", limits.memory), ("disk", limits.disk), ("tmp", limits.tmp)] {
+                if limit.as_u64() == 0 {
+                    return wrong(&at(&format!("limits.{key}")), "give a size above zero");
+                }
+            }
+            if limits.pids <= 0 || limits.open_files == 0 {
+                return wrong(&at("limits"), "pids and open_files must be above zero");
+            }
+            for (key, time) in [
+                ("ttl", profile.ttl),
+                ("idle", profile.idle),
+                ("warn", profile.warn),
+                ("grace", profile.grace),
+            ] {
+                if time > LONGEST {
+                    return wrong(&at(key), "give at most 10 years");
+                }
+            }
+            if profile.budget.usd.is_some_and(|usd| !is_amount(usd)) {
+                return wrong(&at("budget.usd"), "give an amount of dollars, zero or more");
             }
             if profile.credential == Credential::Gateway && self.model.key_file.is_none() {
                 return wrong(
@@ -249,5 +298,40 @@ impl Config {
             }
         }
         Ok(())
+    }
+}
+
+fn is_amount(dollars: f64) -> bool {
+    dollars.is_finite() && dollars >= 0.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_be_no_limit_is_refused_with_its_key() {
+        for (line, key) in [
+            ("limits.cpus = nan", "limits.cpus"),
+            ("limits.cpus = 1e-10", "limits.cpus"),
+            ("limits.cpus = inf", "limits.cpus"),
+            ("limits.memory = \"0 B\"", "limits.memory"),
+            ("limits.tmp = \"0 B\"", "limits.tmp"),
+            ("limits.pids = -1", "limits"),
+            ("budget.usd = nan", "budget.usd"),
+            ("budget.usd = -1.0", "budget.usd"),
+            ("grace = \"18446744073709551615s\"", "grace"),
+        ] {
+            let refused = Config::parse(&format!("[profiles.default]\n{line}"));
+            let Err(ConfigError::Value { key: named, .. }) = refused else { panic!("{line}: {refused:?}") };
+            assert_eq!(named, format!("profiles.default.{key}"));
+        }
+        let prices = "[model.prices]\nx = { input = nan, output = 1, cache_read = 1, cache_write = 1 }";
+        assert!(Config::parse(prices).is_err());
+    }
+
+    #[test]
+    fn the_defaults_and_nothing_are_the_same() {
+        assert_eq!(Config::parse("").expect("it is good"), Config::default());
     }
 }

@@ -49,11 +49,15 @@ pub enum What {
 pub struct Feed {
     ring: Arc<Mutex<Ring>>,
     head: watch::Sender<u64>,
+    /// The seq that it began after.
+    start: u64,
 }
 
 struct Ring {
     items: VecDeque<Item>,
     bytes: usize,
+    /// Most `bytes`.
+    limit: usize,
     /// Everything after this seq is in `items`.
     base: u64,
 }
@@ -70,8 +74,13 @@ pub enum After {
 impl Feed {
     /// A feed that begins after `seq`.
     pub fn new(seq: u64) -> Feed {
-        let ring = Ring { items: VecDeque::new(), bytes: 0, base: seq };
-        Feed { ring: Arc::new(Mutex::new(ring)), head: watch::Sender::new(seq) }
+        Feed::with_limit(seq, RING_LIMIT)
+    }
+
+    /// The same, with a ring of so many bytes.
+    pub(crate) fn with_limit(seq: u64, limit: usize) -> Feed {
+        let ring = Ring { items: VecDeque::new(), bytes: 0, limit, base: seq };
+        Feed { ring: Arc::new(Mutex::new(ring)), head: watch::Sender::new(seq), start: seq }
     }
 
     /// Adds the next item; wakes whoever follows.
@@ -80,7 +89,7 @@ impl Feed {
         let mut ring = self.lock();
         ring.bytes += weight(&item);
         ring.items.push_back(item);
-        while ring.bytes > RING_LIMIT && ring.items.len() > 1 {
+        while ring.bytes > ring.limit && ring.items.len() > 1 {
             if let Some(old) = ring.items.pop_front() {
                 ring.bytes -= weight(&old);
                 ring.base = old.seq;
@@ -107,6 +116,12 @@ impl Feed {
             items.push(item.clone());
         }
         After::Items(items)
+    }
+
+    /// Whether who has everything up to `seq` can have it from here. If not, they saw it before this daemon's
+    /// time, and if power failed then, the journal may have given that number to something else since.
+    pub fn has_shown(&self, seq: u64) -> bool {
+        self.start < seq && seq <= *self.head.borrow()
     }
 
     /// The last seq, as it grows.
@@ -151,6 +166,14 @@ mod tests {
         }
         assert_eq!(feed.after(3, usize::MAX), After::Gone);
         assert!(matches!(feed.after(35, usize::MAX), After::Items(items) if items.len() == 5));
+    }
+
+    #[test]
+    fn what_an_earlier_feed_showed_is_not_this_ones() {
+        let feed = Feed::new(5);
+        feed.push(output(6, 1));
+        feed.push(output(9, 1));
+        assert_eq!([5, 6, 8, 9, 10].map(|seq| feed.has_shown(seq)), [false, true, true, true, false]);
     }
 
     #[test]

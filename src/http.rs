@@ -45,6 +45,8 @@ use crate::supervisor::Supervisor;
 pub use auth::{Admin, Caller};
 pub use problem::Failure;
 pub use serve::{serve_admin, serve_tcp};
+#[doc(hidden)]
+pub use terminal::{INPUT_LIMIT, Said};
 
 /// What every handler shares. Clones are cheap.
 #[derive(Clone)]

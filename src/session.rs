@@ -34,9 +34,11 @@ use crate::{
 mod finish;
 mod link;
 mod record;
+mod restore;
 mod task;
 mod viewer;
 
+pub use restore::Restored;
 pub use task::{Launch, Origin};
 pub use viewer::{Hands, Sight, Viewer};
 
@@ -142,3 +144,6 @@ impl SessionHandle {
         self.shared.gone.cancelled().await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -110,7 +110,7 @@ impl Folds {
         }
         if let Some(transcript) = self.transcripts.get_mut(&path) {
             transcript.stage.write(bytes)?;
-            transcript.next = piece.offset + bytes.len() as u64;
+            transcript.next = piece.offset.saturating_add(bytes.len() as u64);
         }
         Ok(())
     }

@@ -52,7 +52,7 @@ use crate::{
 };
 
 /// Largest message from a client.
-const INPUT_LIMIT: usize = 64 << 10; // bytes
+pub const INPUT_LIMIT: usize = 64 << 10; // bytes
 /// Typed ahead of what the program reads; when it is full, the client is not read from.
 const TYPED_LIMIT: usize = 256 << 10; // bytes
 /// Messages typed ahead, however short.
@@ -233,25 +233,49 @@ async fn ears(
 ) -> Over {
     while let Some(Ok(message)) = stream.next().await {
         heard.again();
-        match message {
-            Message::Binary(bytes) => {
+        match Said::from(message) {
+            Said::Typed(bytes) => {
                 let Ok(permit) = room.acquire_many(weight(&bytes)).await else { return Over::Gone };
                 permit.forget();
                 if typed.send(bytes).await.is_err() {
                     return Over::Gone;
                 }
             }
-            Message::Text(text) => match serde_json::from_str(&text) {
-                Ok(ToTerminal::Ack { seq }) => window.acknowledge(seq),
-                Ok(ToTerminal::Resize { cols, rows }) => hands.resize(cols, rows).await,
-                Ok(ToTerminal::Role { role }) => hands.want(role).await,
-                Err(_) => return Over::Nonsense,
-            },
-            Message::Ping(_) | Message::Pong(_) => {}
-            Message::Close(_) => return Over::Gone,
+            Said::Told(ToTerminal::Ack { seq }) => window.acknowledge(seq),
+            Said::Told(ToTerminal::Resize { cols, rows }) => hands.resize(cols, rows).await,
+            Said::Told(ToTerminal::Role { role }) => hands.want(role).await,
+            Said::Nonsense => return Over::Nonsense,
+            Said::Nothing => {}
+            Said::Bye => return Over::Gone,
         }
     }
     Over::Gone
+}
+
+/// What a client's message means. Public for the fuzzer.
+#[derive(Debug, PartialEq)]
+pub enum Said {
+    /// These bytes are typed.
+    Typed(Bytes),
+    /// One of the protocol's own messages.
+    Told(ToTerminal),
+    /// It lives.
+    Nothing,
+    /// It leaves.
+    Bye,
+    /// It does not speak the protocol.
+    Nonsense,
+}
+
+impl From<Message> for Said {
+    fn from(message: Message) -> Said {
+        match message {
+            Message::Binary(bytes) => Said::Typed(bytes),
+            Message::Text(text) => serde_json::from_str(&text).map_or(Said::Nonsense, Said::Told),
+            Message::Ping(_) | Message::Pong(_) => Said::Nothing,
+            Message::Close(_) => Said::Bye,
+        }
+    }
 }
 
 /// Types what the client typed, at the program's speed.

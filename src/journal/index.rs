@@ -93,6 +93,18 @@ impl Index {
         Ok(())
     }
 
+    /// Forgets the keyframes that show more than the frames up to `seq`: a journal that lost its end gives
+    /// their numbers to other frames.
+    pub fn forget_after(&mut self, seq: u64) -> io::Result<()> {
+        let kept = self.entries.partition_point(|entry| entry.seq <= seq);
+        if let Some(first) = self.entries.get(kept) {
+            self.end = first.at;
+            self.file.set_len(self.end)?;
+            self.entries.truncate(kept);
+        }
+        Ok(())
+    }
+
     /// The last one.
     pub fn last(&self) -> Option<Keyframe> {
         self.entries.last().and_then(|entry| self.load(entry))

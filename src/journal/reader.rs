@@ -43,9 +43,11 @@ impl Reader {
     }
 
     fn step(&mut self) -> Result<Option<Entry>, JournalError> {
+        // Whether a later segment was there before this one was read to its end, which then is the last there is.
+        let mut complete = false;
         loop {
             let Some(walk) = &mut self.walk else {
-                if !self.enter_segment()? {
+                if !self.enter_first()? {
                     return Ok(None);
                 }
                 continue;
@@ -54,8 +56,15 @@ impl Reader {
             let (from, kinds, next) = (self.from, &self.kinds, self.next);
             let step = walk.step(|kind| next >= from && kinds.as_ref().is_none_or(|k| k.contains(&kind)))?;
             match step {
-                Step::End if self.enter_segment()? => {}
-                Step::End => return Ok(None),
+                Step::End => match self.later_segment()? {
+                    None => return Ok(None),
+                    Some(first) if first == self.next => {
+                        self.enter(first)?;
+                        complete = false;
+                    }
+                    Some(first) if complete => return Err(self.hole(first, before)),
+                    Some(_) => complete = true,
+                },
                 Step::Passed(head) => self.advance(&head, before)?,
                 Step::Frame(head, _, payload) => {
                     self.advance(&head, before)?;
@@ -71,23 +80,39 @@ impl Reader {
             let problem = format!("frame {} stands where {} should", head.seq, self.next);
             return Err(JournalError::Damaged { path: segment_path(&self.dir, self.segment), at, problem });
         }
-        self.next += 1;
+        self.next = self.next.saturating_add(1);
         Ok(())
     }
 
-    /// Goes to the segment that holds the next frame, if that is another one, and is there.
-    fn enter_segment(&mut self) -> Result<bool, JournalError> {
+    /// Goes to the segment that holds the first frame to be read; false if there is none yet.
+    fn enter_first(&mut self) -> Result<bool, JournalError> {
         let all = segments(&self.dir)?;
-        let wanted = if self.walk.is_none() {
-            all.iter().rev().find(|first| **first <= self.from.max(1)).copied()
-        } else {
-            all.iter().find(|first| **first == self.next && **first > self.segment).copied()
+        let Some(&earliest) = all.first() else { return Ok(false) };
+        let Some(&first) = all.iter().rev().find(|first| **first <= self.from.max(1)) else {
+            self.next = self.from.max(1);
+            return Err(self.hole(earliest, 0));
         };
-        let Some(first) = wanted else { return Ok(false) };
+        self.enter(first)?;
+        Ok(true)
+    }
+
+    fn enter(&mut self, first: u64) -> Result<(), JournalError> {
         self.walk = Some(Walk::open(&segment_path(&self.dir, first), 0)?);
         self.segment = first;
         self.next = first;
-        Ok(true)
+        Ok(())
+    }
+
+    /// The segment after the one being read. It is made once that one is complete.
+    fn later_segment(&self) -> Result<Option<u64>, JournalError> {
+        Ok(segments(&self.dir)?.into_iter().find(|first| *first > self.segment))
+    }
+
+    /// Frames between those read and the segment that begins with `first` are not there.
+    fn hole(&self, first: u64, at: u64) -> JournalError {
+        let path = segment_path(&self.dir, self.segment.max(1));
+        let problem = format!("the next segment begins with frame {first} and not with {}", self.next);
+        JournalError::Damaged { path, at, problem }
     }
 }
 

@@ -92,23 +92,22 @@ impl Walk {
         Ok(Step::End)
     }
 
-    /// A bad frame that ends the file is a torn tail: a write that the machine did not finish. One that
-    /// anything follows is damage.
+    /// A bad frame behind which nothing stands is a torn tail: a write that the machine did not finish. Zeros
+    /// are nothing: space that was allocated and never written before a power cut, which a frame may begin
+    /// well in front of. One that anything else follows is damage.
     fn wrong(&mut self, error: &FrameError, read: u64, whole: bool) -> Result<Step, JournalError> {
-        let len = self.file.get_ref().metadata().map_err(|e| JournalError::io(&self.path, e))?.len();
-        let last = self.offset + read >= len;
-        if (whole && last) || self.rest_is_empty(len)? {
+        if whole && self.is_empty_from(self.offset + read)? {
             return self.end(read);
         }
         Err(JournalError::Damaged { path: self.path.clone(), at: self.offset, problem: error.to_string() })
     }
 
-    /// Whether all that follows is zeros: space that was allocated and never written before a power cut.
-    fn rest_is_empty(&mut self, len: u64) -> Result<bool, JournalError> {
+    /// Whether there is nothing but zeros from here on.
+    fn is_empty_from(&self, offset: u64) -> Result<bool, JournalError> {
         let error = |e| JournalError::io(&self.path, e);
         let mut file = File::open(&self.path).map_err(error)?;
-        file.seek(SeekFrom::Start(self.offset)).map_err(error)?;
-        let mut rest = BufReader::new(file.take(len - self.offset)).bytes();
+        file.seek(SeekFrom::Start(offset)).map_err(error)?;
+        let mut rest = BufReader::new(file).bytes();
         rest.try_fold(true, |empty, byte| byte.map(|b| empty && b == 0)).map_err(error)
     }
 }

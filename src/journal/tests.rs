@@ -170,6 +170,21 @@ fn requests_are_known_again_after_opening() {
     assert_eq!(recovered.last_record, 7, "a request's number is no record's");
 }
 
+#[test]
+fn the_last_record_is_found_however_much_telemetry_follows_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let id = SessionId::new();
+    let journal = Journal::create_with(dir.path(), id, SMALL).expect("created");
+    journal.append(draft(b"x", 7)).expect("appended");
+    for request in 1..60 {
+        let telemetry = Draft { time: 1, origin: request, kind: Kind::Logs, payload: &[b'x'; 200] };
+        journal.append(telemetry).expect("appended");
+    }
+    drop(journal);
+    let (_, recovered) = Journal::open_with(dir.path(), id, SMALL).expect("opened");
+    assert_eq!(recovered.last_record, 7);
+}
+
 #[tokio::test]
 async fn a_sealed_journal_verifies_and_takes_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -231,18 +246,69 @@ async fn commits_of_many_callers_all_return() {
     }
 }
 
-/// On a file system of 1 MiB: what does not fit is refused whole, and when there is room it goes on.
+/// A journal whose files from here to there are gone is not read, or gone on with, as if it ended there.
+#[test]
+fn a_segment_that_is_missing_or_cut_is_reported() {
+    let written = || {
+        let dir = tempfile::tempdir().expect("a folder");
+        let journal = Journal::create_with(dir.path(), SessionId::new(), SMALL).expect("created");
+        for n in 0..40u64 {
+            journal.append(draft(&[b'x'; 150], n + 1)).expect("appended");
+        }
+        let all = segments(dir.path()).expect("a folder");
+        assert!(all.len() > 3);
+        (dir, all)
+    };
+    let is_reported = |dir: &Path, from: u64| {
+        let last = Reader::open(dir, from).last().expect("something");
+        assert!(matches!(last, Err(JournalError::Damaged { .. })), "{last:?}");
+    };
+    for missing in [0, 1] {
+        let (dir, all) = written();
+        fs::remove_file(segment_path(dir.path(), all[missing])).expect("removed");
+        is_reported(dir.path(), 1);
+    }
+    let (dir, all) = written();
+    let before_last = segment_path(dir.path(), all[all.len() - 2]);
+    let len = fs::metadata(&before_last).expect("it is there").len();
+    fs::OpenOptions::new().write(true).open(before_last).expect("opened").set_len(len - 1).expect("cut");
+    is_reported(dir.path(), 1);
+    is_reported(dir.path(), all[all.len() - 1] - 1);
+    assert!(matches!(
+        Journal::open_with(dir.path(), SessionId::new(), SMALL),
+        Err(JournalError::Damaged { .. })
+    ));
+}
+
+/// A file system of 1 MiB for a test, unmounted at its end.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount() -> SmallDisk {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+            .arg(dir.path())
+            .status()
+            .is_ok_and(|s| s.success());
+        assert!(mounted, "this test mounts a tmpfs: run it as root");
+        SmallDisk(dir)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = std::process::Command::new("umount").arg(self.0.path()).status();
+        assert!(unmounted.is_ok_and(|s| s.success()) || std::thread::panicking());
+    }
+}
+
+/// What does not fit is refused whole, and when there is room it goes on.
 #[test]
 fn a_full_disk_refuses_frames_and_nothing_is_torn() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let mounted = std::process::Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
-        .arg(dir.path())
-        .status()
-        .is_ok_and(|s| s.success());
-    assert!(mounted, "this test mounts a tmpfs: run it as root");
-    let path = dir.path().join("j");
-    let ballast = dir.path().join("ballast");
+    let disk = SmallDisk::mount();
+    let path = disk.0.path().join("j");
+    let ballast = disk.0.path().join("ballast");
     fs::write(&ballast, vec![0; 500 << 10]).expect("written");
     let journal = Journal::create(&path, SessionId::new()).expect("created");
     let mut written = 0;
@@ -258,8 +324,29 @@ fn a_full_disk_refuses_frames_and_nothing_is_torn() {
     journal.append(draft(b"after", 0)).expect("there is room again");
     assert_eq!(payloads(&path).len(), written + 1);
     verify(&path).expect("the chain holds");
+}
+
+/// A disk that is full just when a segment begins leaves an empty file, which begins as it should later.
+#[test]
+fn a_segment_that_found_no_room_begins_when_there_is() {
+    let disk = SmallDisk::mount();
+    let path = disk.0.path().join("j");
+    let id = SessionId::new();
+    let journal = Journal::create_with(&path, id, 4096).expect("created");
+    let ballast = disk.0.path().join("ballast");
+    fs::write(&ballast, vec![0; 1 << 20]).expect_err("the disk is full");
+    let mut written = 0;
+    while journal.append(draft(&[b'x'; 500], 0)).is_ok() {
+        written += 1;
+    }
+    assert_eq!(segments(&path).expect("a folder").len(), 2, "it was to roll");
+    assert_eq!(payloads(&path).len(), written);
+    fs::remove_file(&ballast).expect("removed");
+    journal.append(draft(b"after", 0)).expect("there is room again");
+    assert_eq!(payloads(&path).len(), written + 1);
+    verify(&path).expect("the chain holds");
     drop(journal);
-    assert!(std::process::Command::new("umount").arg(dir.path()).status().is_ok_and(|s| s.success()));
+    Journal::open_with(&path, id, 4096).expect("it can be opened");
 }
 
 #[test]
@@ -288,4 +375,7 @@ fn the_index_keeps_its_good_beginning() {
     assert_eq!(index.at_or_before(39), Some(keyframe(2)));
     assert_eq!(index.at_or_before(40), Some(keyframe(4)));
     assert_eq!(index.at_or_before(5), None);
+    index.forget_after(3).expect("forgotten");
+    assert_eq!(index.last(), Some(keyframe(2)));
+    assert_eq!(Index::open(dir.path()).expect("opened").last(), Some(keyframe(2)));
 }

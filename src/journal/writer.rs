@@ -92,7 +92,8 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Opens a journal that an earlier daemon wrote, cutting a torn tail back to the last good frame.
+    /// Opens a journal that an earlier daemon wrote, cutting a torn tail back to the last good frame. All that is
+    /// left is on disk then.
     pub fn open(dir: &Path, session: SessionId) -> Result<(Journal, Recovered), JournalError> {
         Journal::open_with(dir, session, SEGMENT_LIMIT)
     }
@@ -110,8 +111,23 @@ impl Journal {
         let mut recovered = Recovered::default();
         // One segment more than the last, for the requests that may yet come twice.
         let mut found = Scan::default();
-        for first in &all[all.len().saturating_sub(2)..] {
-            found = scan(dir, *first, &mut requests, &mut recovered)?;
+        let mut expected = if all.len() <= 2 { 1 } else { all[all.len() - 2] };
+        for &first in &all[all.len().saturating_sub(2)..] {
+            if first != expected {
+                let problem = format!("frame {first} stands where {expected} should");
+                return Err(JournalError::Damaged { path: segment_path(dir, first), at: 0, problem });
+            }
+            found = scan(dir, first, &mut requests, &mut recovered)?;
+            expected = found.next;
+        }
+        for &first in all[..all.len().saturating_sub(2)].iter().rev() {
+            if recovered.last_record > 0 {
+                break;
+            }
+            // Nothing but telemetry since: the guest's last record stands further back.
+            let mut earlier = Recovered::default();
+            scan(dir, first, &mut Requests::default(), &mut earlier)?;
+            recovered.last_record = earlier.last_record;
         }
         let path = segment_path(dir, last);
         recovered.cut_bytes = cut(&path, found.end)?;
@@ -122,6 +138,9 @@ impl Journal {
         }
         recovered.last_seq = found.next - 1;
         let file = OpenOptions::new().append(true).open(&path).map_err(|e| JournalError::io(&path, e))?;
+        // An earlier daemon may have died between writing a frame and its commit. Who opens the journal takes
+        // what is in it for recorded, and tells the guest so.
+        file.sync_data().map_err(|e| JournalError::io(&path, e))?;
         let mut bytes_before = 0;
         for first in &all[..all.len() - 1] {
             let path = segment_path(dir, *first);
@@ -175,6 +194,9 @@ impl Journal {
             && draft.kind != Kind::Segment
         {
             self.roll(writer)?;
+        } else if writer.at.offset == 0 {
+            // The disk was full when this segment was to begin.
+            self.begin_segment(writer)?;
         }
         let seq = self.write(writer, draft)?;
         if is_request(draft.kind) && draft.origin > 0 {
@@ -336,7 +358,7 @@ fn scan(
             found.chain = unhex(&segment.chain).ok_or_else(|| damaged("its chain is no hash".to_owned()))?;
         }
         found.chain = chain(&found.chain, &header, &payload);
-        found.next = head.seq + 1;
+        found.next = head.seq.saturating_add(1);
         found.end = walk.offset;
         if is_request(head.kind) && head.origin > 0 {
             requests.add(head.origin);

@@ -8,7 +8,7 @@ use std::{fs, io, path::Path, time::Duration};
 
 use sandbox_guest::{
     frame::{self, FrameError},
-    wire::Order,
+    wire::{self, Order},
 };
 use tokio::{
     sync::mpsc,
@@ -117,6 +117,10 @@ impl Task {
             }
         };
         for frame in frames {
+            if let Err(error) = wire::check_record(frame.head.kind, &frame.payload) {
+                tracing::error!(session = %self.shared.id, %error, "a frame in the guest's spool is passed over");
+                continue;
+            }
             let mut news = self.record.take(frame).await;
             while self.record.is_blocked() {
                 news = self.record.retry().await;

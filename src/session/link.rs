@@ -17,7 +17,7 @@ use std::{io, sync::Arc};
 use bytes::Bytes;
 use sandbox_guest::{
     frame::{self, Frame, FrameError, HEADER, Head, Kind},
-    wire::{Hello, Order, PROTOCOL, Start},
+    wire::{self, Hello, Order, PROTOCOL, Start},
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -127,7 +127,12 @@ async fn pass_records(
     reports: mpsc::Sender<Report>,
 ) -> Result<(), FrameError> {
     while let Some(record) = read_frame(&mut read).await? {
-        if reports.send(Report::Record(record)).await.is_err() {
+        let report = match wire::check_record(record.head.kind, &record.payload) {
+            Ok(()) => Report::Record(record),
+            Err(problem) => Report::Unfit(problem.to_string()),
+        };
+        let unfit = matches!(report, Report::Unfit(_));
+        if reports.send(report).await.is_err() || unfit {
             break;
         }
     }

@@ -22,7 +22,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Shared, Snapshot};
+use super::{Shared, Snapshot, restore::SUMMARY};
 use crate::{
     clock,
     event::Lifecycle,
@@ -249,7 +249,7 @@ impl Record {
         let (seq, summary) = self.shared.recorder.summary();
         if seq > self.summary_at && (now || seq > self.summary_at + 64) {
             self.summary_at = seq;
-            if let Err(error) = write_atomically(&self.dir.join("summary.json"), &(seq, summary)) {
+            if let Err(error) = write_atomically(&self.dir.join(SUMMARY), &(seq, summary)) {
                 tracing::warn!(session = %self.shared.id, %error, "the summary so far could not be kept");
             }
         }

@@ -126,6 +126,7 @@ impl Viewer {
         let mut exit = shared.exit.subscribe();
         exit.mark_changed();
         let head = shared.feed.head();
+        let after = after.filter(|seq| shared.feed.has_shown(*seq));
         Viewer {
             id,
             may_drive,

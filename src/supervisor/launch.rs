@@ -12,11 +12,11 @@ use crate::{
     gateway::Context,
     id::SessionId,
     inject::{self, Injection},
-    journal::{Index, Journal, Kind, Reader},
+    journal::{Index, Journal, Kind},
     lifecycle::Phase,
     recorder::Recorder,
     screen::Screen,
-    session::{Launch, Origin, SessionHandle},
+    session::{Launch, Origin, Restored, SessionHandle},
     spec::Spec,
     store::NewSession,
     summary::Summary,
@@ -111,26 +111,14 @@ impl Supervisor {
         }))
     }
 
-    /// Takes a session over from an earlier daemon: opens its journal, cuts a torn tail, rebuilds screen and
-    /// summary from what was kept and the frames after it.
+    /// Takes a session over from an earlier daemon, as it was left.
     pub(super) async fn adopt(&self, id: SessionId) -> Result<SessionHandle, Refusal> {
         let spec = Arc::new(self.spec(id).await?);
         let view = self.inner.store.view(id).await?.ok_or_else(|| Refusal::NotFound(id.to_string()))?;
         let volume = self.inner.store.volume(id).await?.unwrap_or_default();
         let unit = self.unit(id, &spec, volume);
         let dir = self.session_dir(id);
-        let (journal, recovered) = Journal::open(&dir.join("journal"), id)?;
-        let (seq, summary) = kept_summary(&dir).unwrap_or_default();
-        let mut index = Index::open(&dir)?;
-        let (summary, active) = fold_summary(journal.dir(), seq, summary)?;
-        let screen = rebuild_screen(journal.dir(), &mut index, &spec)?;
-        let recorder = Recorder::new(journal, recovered.last_seq, summary, active);
-        recorder
-            .event(Kind::Lifecycle, &Lifecycle::Adopted { version: env!("CARGO_PKG_VERSION").to_owned() })?;
-        if recovered.cut_bytes > 0 {
-            tracing::warn!(session = %id, cut_bytes = recovered.cut_bytes, "the journal had a torn tail");
-            recorder.event(Kind::Lifecycle, &Lifecycle::Repaired { cut_bytes: recovered.cut_bytes })?;
-        }
+        let Restored { recorder, index, screen, last_record } = Restored::open(&dir, id, &spec)?;
         // The folder is gone where only the end was left to do.
         make_private_dir(&unit.folder)?;
         let (control, gateway) = (bind(&unit.folder, "control.sock")?, bind(&unit.folder, "gateway.sock")?);
@@ -150,7 +138,7 @@ impl Supervisor {
             index,
             dir,
             screen,
-            last_record: recovered.last_record,
+            last_record,
             control,
             gateway,
             context,
@@ -233,43 +221,4 @@ fn first_view(id: SessionId, spec: &Spec) -> api::Session {
 
 pub(super) fn make_private_dir(path: &Path) -> std::io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-fn kept_summary(dir: &Path) -> Option<(u64, Summary)> {
-    serde_json::from_slice(&fs::read(dir.join("summary.json")).ok()?).ok()
-}
-
-/// Folds the frames after `seq`; also tells when the last of them was.
-fn fold_summary(journal: &Path, seq: u64, mut summary: Summary) -> Result<(Summary, u64), Refusal> {
-    let mut active = 0;
-    for entry in Reader::open(journal, seq + 1) {
-        let entry = entry?;
-        active = active.max(entry.time);
-        summary.apply(&entry);
-    }
-    Ok((summary, active))
-}
-
-/// The screen as of the last frame: the last keyframe, and what came after it.
-fn rebuild_screen(journal: &Path, index: &mut Index, spec: &Spec) -> Result<Screen, Refusal> {
-    let mut screen = Screen::new(spec.cols, spec.rows);
-    let mut from = 1;
-    if let Some(keyframe) = index.last() {
-        screen = Screen::new(keyframe.cols, keyframe.rows);
-        screen.advance(&keyframe.screen);
-        from = keyframe.seq + 1;
-    }
-    for entry in Reader::open(journal, from) {
-        let entry = entry?;
-        match entry.kind {
-            Kind::Output => screen.advance(&entry.payload),
-            Kind::Resize => {
-                if let Some((cols, rows)) = wire::decode_size(&entry.payload) {
-                    screen.resize(cols, rows);
-                }
-            }
-            _ => {}
-        }
-    }
-    Ok(screen)
 }

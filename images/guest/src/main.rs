@@ -25,11 +25,12 @@ mod pty;
 mod reap;
 mod signal;
 mod slots;
-mod spool;
 mod tap;
 mod transcript;
 
 use std::process::ExitCode;
+
+use sandbox_guest::spool;
 
 const USAGE: &str = "usage: sandbox-guest init | hook [--observe] | tap --name NAME -- COMMAND [ARGUMENT]...";
 

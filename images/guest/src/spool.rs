@@ -26,7 +26,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use sandbox_guest::frame::{self, HEADER, Head, Kind};
+use crate::frame::{self, HEADER, Head, Kind};
 use segment::Segment;
 
 /// A segment that has grown to this size is followed by a new one.

@@ -21,6 +21,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::frame::Kind;
+
 /// The version of this protocol. A daemon refuses a guest of another major version.
 pub const PROTOCOL: u32 = 1;
 
@@ -221,6 +223,30 @@ pub struct FilePiece {
     pub path: String,
     /// Where in the file these bytes stand. Less than what came before means the file was rewritten.
     pub offset: u64,
+}
+
+/// Why a frame is no record of a guest.
+#[derive(Debug, thiserror::Error)]
+pub enum NoRecord {
+    /// It is of a kind that only the daemon writes, or that is never recorded.
+    #[error("the guest sent a {} frame, which is not its to record", .0.name())]
+    Kind(Kind),
+    /// It does not hold what its kind says.
+    #[error("the guest sent a {} record that makes no sense: {}", .0.name(), .1)]
+    Payload(Kind, serde_json::Error),
+}
+
+/// Whether this is something that a guest records. Telemetry is not: it comes as requests, which are stamped.
+/// The daemon asks before it believes; in a session that may become root, the guest may be anybody.
+pub fn check_record(kind: Kind, payload: &[u8]) -> Result<(), NoRecord> {
+    let read = match kind {
+        Kind::Output | Kind::Resize => Ok(()),
+        Kind::Lifecycle => serde_json::from_slice::<GuestEvent>(payload).map(drop),
+        Kind::Transcript => split_head::<FilePiece>(payload).map(drop),
+        Kind::Request => split_head::<SpooledRequest>(payload).map(drop),
+        other => return Err(NoRecord::Kind(other)),
+    };
+    read.map_err(|error| NoRecord::Payload(kind, error))
 }
 
 /// Joins a JSON head and raw bytes: the payload of `Request` and `Transcript` records.

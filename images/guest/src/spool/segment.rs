@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use sandbox_guest::frame::{self, FrameError, HEADER};
+use crate::frame::{self, FrameError, HEADER};
 
 /// A segment. Only the holder of the spool's lock appends; anyone reads.
 pub struct Segment {

@@ -1,0 +1,107 @@
+//! What an earlier daemon left of a session: its journal opened, mended, and folded up to the last frame.
+//!
+//! ```text
+//!   journal/        the truth: a torn tail is cut, and that it was is noted
+//!   keyframes       spares replaying the screen from the start  ┐ thrown away where they stand for frames
+//!   summary.json    spares folding the summary from the start   ┘ that were cut
+//! ```
+
+use std::{fs, io, path::Path};
+
+use sandbox_guest::wire;
+
+use crate::{
+    event::Lifecycle,
+    id::SessionId,
+    journal::{Index, Journal, JournalError, Kind, Reader},
+    recorder::Recorder,
+    screen::Screen,
+    spec::Spec,
+    summary::Summary,
+};
+
+/// File of the summary so far, and of the frame that it stands for.
+pub(super) const SUMMARY: &str = "summary.json";
+
+/// A session as its last daemon left it.
+pub struct Restored {
+    /// Its journal, with the summary of all that is in it.
+    pub recorder: Recorder,
+    /// Its keyframes.
+    pub index: Index,
+    /// The screen as of the last frame.
+    pub screen: Screen,
+    /// The last record of the guest that is in the journal.
+    pub last_record: u64,
+}
+
+impl Restored {
+    /// Takes over what is in the folder `dir`, and notes that in the journal.
+    pub fn open(dir: &Path, id: SessionId, spec: &Spec) -> Result<Restored, JournalError> {
+        let (journal, recovered) = Journal::open(&dir.join("journal"), id)?;
+        let (index, screen) = screen(dir, journal.dir(), recovered.last_seq, spec)?;
+        let (summary, active) = summary(dir, journal.dir(), recovered.last_seq)?;
+        let recorder = Recorder::new(journal, recovered.last_seq, summary, active);
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        recorder.event(Kind::Lifecycle, &Lifecycle::Adopted { version })?;
+        let cut_bytes = recovered.cut_bytes;
+        if cut_bytes > 0 {
+            tracing::warn!(session = %id, cut_bytes, "the journal had a torn tail");
+            recorder.event(Kind::Lifecycle, &Lifecycle::Repaired { cut_bytes })?;
+        }
+        Ok(Restored { recorder, index, screen, last_record: recovered.last_record })
+    }
+}
+
+/// The screen as of the last frame: the last keyframe, and what came after it.
+fn screen(dir: &Path, journal: &Path, last: u64, spec: &Spec) -> Result<(Index, Screen), JournalError> {
+    let error = |error| JournalError::Io { path: dir.join("keyframes"), error };
+    let mut index = Index::open(dir).map_err(error)?;
+    index.forget_after(last).map_err(error)?;
+    let mut screen = Screen::new(spec.cols, spec.rows);
+    let mut from = 1;
+    if let Some(keyframe) = index.last() {
+        screen = Screen::new(keyframe.cols, keyframe.rows);
+        screen.advance(&keyframe.screen);
+        from = keyframe.seq + 1;
+    }
+    for entry in Reader::open(journal, from) {
+        let entry = entry?;
+        match entry.kind {
+            Kind::Output => screen.advance(&entry.payload),
+            Kind::Resize => {
+                if let Some((cols, rows)) = wire::decode_size(&entry.payload) {
+                    screen.resize(cols, rows);
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok((index, screen))
+}
+
+/// The summary that was kept, with the frames after it; and when the last of them was.
+fn summary(dir: &Path, journal: &Path, last: u64) -> Result<(Summary, u64), JournalError> {
+    let path = dir.join(SUMMARY);
+    let (mut seq, mut summary) = kept_summary(&path).unwrap_or_default();
+    if seq > last {
+        // Left there, it would be believed by a daemon that finds the journal grown again.
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(JournalError::Io { path, error });
+            }
+            _ => (seq, summary) = Default::default(),
+        }
+    }
+    let mut active = 0;
+    for entry in Reader::open(journal, seq + 1) {
+        let entry = entry?;
+        active = active.max(entry.time);
+        summary.apply(&entry);
+    }
+    Ok((summary, active))
+}
+
+fn kept_summary(path: &Path) -> Option<(u64, Summary)> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
