@@ -272,7 +272,12 @@ fn body(unit: &Unit, instance: InstanceId, guest: &str) -> ContainerCreateBody {
         (SETTINGS.to_owned(), "rw,nosuid,nodev,noexec,mode=755,size=4m".to_owned()),
     ]);
     let host = HostConfig {
+        // Not `NetworkDisabled`, which leaves out `lo` and /etc/hosts too: gVisor has then nothing to listen
+        // on, and no program knows localhost.
         network_mode: Some("none".to_owned()),
+        // Else the host's name servers and domains are shown to whoever reads /etc/resolv.conf.
+        dns: Some(vec!["127.0.0.1".to_owned()]),
+        dns_search: Some(vec![".".to_owned()]),
         extra_hosts: Some(vec![format!("{HOSTNAME}:127.0.0.1")]),
         readonly_rootfs: Some(!unit.sudo),
         cap_drop: (!unit.sudo).then(|| vec!["ALL".to_owned()]),
@@ -306,7 +311,6 @@ fn body(unit: &Unit, instance: InstanceId, guest: &str) -> ContainerCreateBody {
         cmd: Some(vec!["init".to_owned()]),
         env: Some(vec![format!("SANDBOX_DIR={FOLDER}")]),
         labels: Some(labels(instance, unit.session, unit.generation).into_iter().collect()),
-        network_disabled: Some(true),
         host_config: Some(host),
         ..ContainerCreateBody::default()
     }
