@@ -91,6 +91,10 @@ pub struct Start {
     pub privileges: bool,
     /// Files that one process may have open; at most what the engine allows already.
     pub open_files: u64,
+    /// Processes and threads that the session may have together, where the guest is to see to it: inside
+    /// gVisor, whose kernel is the container's own. Elsewhere the engine has set it already.
+    #[serde(default)]
+    pub pids: Option<i64>,
     /// Files to write before the program starts.
     pub files: Vec<File>,
     /// Directories that the user is to own: the mount points of volumes.

@@ -218,6 +218,7 @@ pub fn start(argv: &[&str]) -> Start {
         rows: 24,
         privileges: false,
         open_files: 4096,
+        pids: None,
         files: Vec::new(),
         own: Vec::new(),
         transcripts: None,
