@@ -64,6 +64,7 @@ pub fn injection(
         disk_limit: Some(profile.limits.disk.as_u64()),
         spool_limit: SPOOL_LIMIT,
         listen: Listen::default(),
+        request_key: String::new(),
     };
     let masked = masked(&start, api_key);
     Injection { start, masked }

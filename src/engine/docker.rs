@@ -286,7 +286,12 @@ fn body(unit: &Unit, instance: InstanceId, guest: &str) -> ContainerCreateBody {
         dns_search: Some(vec![".".to_owned()]),
         extra_hosts: Some(vec![format!("{HOSTNAME}:127.0.0.1")]),
         readonly_rootfs: Some(!unit.sudo),
-        cap_drop: (!unit.sudo).then(|| vec!["ALL".to_owned()]),
+        // Root has no use for raw sockets without a network, nor for devices.
+        cap_drop: Some(if unit.sudo {
+            ["NET_RAW", "MKNOD"].map(str::to_owned).to_vec()
+        } else {
+            vec!["ALL".to_owned()]
+        }),
         cap_add: (!unit.sudo).then(|| ["CHOWN", "SETUID", "SETGID"].map(str::to_owned).to_vec()),
         security_opt: (!unit.sudo).then(|| vec!["no-new-privileges".to_owned()]),
         nano_cpus: Some((limits.cpus * 1e9) as i64),

@@ -148,13 +148,19 @@ impl Task {
 }
 
 /// Frames of a spool, oldest first. A torn last one was never whole, and so never sent: it ends the list.
+/// Who is root in the container can put anything in its place: a link, which might lead to another session's, is
+/// not followed, and what is no file, such as a pipe that nobody writes to, is passed over.
 fn spooled(dir: &Path) -> io::Result<impl Iterator<Item = frame::Frame>> {
     let mut files = Vec::new();
-    match fs::read_dir(dir) {
+    match fs::symlink_metadata(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        entries => {
-            for entry in entries? {
-                files.push(entry?.path());
+        Ok(found) if !found.is_dir() => return Err(io::Error::other("it is no folder")),
+        _ => {
+            for entry in fs::read_dir(dir)? {
+                let entry = entry?;
+                if entry.file_type()?.is_file() {
+                    files.push(entry.path());
+                }
             }
         }
     }

@@ -167,13 +167,21 @@ impl Supervisor {
         api_key: Option<&str>,
     ) -> Result<Injection, Refusal> {
         let image_env = self.inner.engine.image_env(&spec.profile.image).await.unwrap_or_default();
-        Ok(inject::injection(spec, id, &self.inner.config.mcp_servers, api_key, &image_env))
+        let mut injection = inject::injection(spec, id, &self.inner.config.mcp_servers, api_key, &image_env);
+        injection.start.request_key = self.request_key(id);
+        Ok(injection)
+    }
+
+    /// What this session's guest proves itself with; the same after a restart, and worth nothing elsewhere.
+    fn request_key(&self, id: SessionId) -> String {
+        self.inner.key.derive(&format!("request numbers of session {id}"))
     }
 
     fn context(&self, id: SessionId, spec: &Arc<Spec>, recorder: &Recorder) -> Result<Arc<Context>, Refusal> {
         let upstream = Arc::clone(&self.inner.upstream);
         let metrics = Arc::clone(&self.inner.metrics);
-        let context = Context::new(id, Arc::clone(spec), recorder.clone(), upstream, metrics);
+        let key = self.request_key(id);
+        let context = Context::new(id, Arc::clone(spec), recorder.clone(), upstream, metrics, key);
         Ok(Arc::new(context.map_err(|e| super::admit::invalid("profile", e.to_string()))?))
     }
 

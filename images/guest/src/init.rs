@@ -153,7 +153,7 @@ impl Guest {
 
         let gateway: Arc<Path> = self.dir.join("gateway.sock").into();
         let listen = &start.listen;
-        let otlp = OtlpDoor::open(listen.otlp_http, gateway.clone(), self.spool.clone())?;
+        let otlp = OtlpDoor::open(listen.otlp_http, gateway.clone(), self.spool.clone(), start.request_key)?;
         for port in [listen.otlp_grpc, listen.gateway, listen.proxy] {
             pipe::open(port, gateway.clone())?;
         }

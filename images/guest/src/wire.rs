@@ -107,6 +107,9 @@ pub struct Start {
     pub spool_limit: u64,
     /// Where the guest listens inside the container.
     pub listen: Listen,
+    /// What the guest says with a request's number, so that nobody else can claim one; see [`REQUEST_HEADER`].
+    #[serde(default)]
+    pub request_key: String,
 }
 
 /// Ports on 127.0.0.1 inside the container, all leading to `gateway.sock`.
@@ -214,8 +217,10 @@ pub struct SpooledRequest {
     pub content_encoding: Option<String>,
 }
 
-/// Header that carries the guest's number of a request on 4318. The journal keeps it as the frame's
-/// origin, so that a request whose answer was lost, and which was spooled therefore, counts once.
+/// Header that carries the guest's number of a request on 4318, a space, and [`Start::request_key`]. The
+/// journal keeps the number as the frame's origin, so that a request whose answer was lost, and which was
+/// spooled therefore, counts once. Without the key it is no number: the other ports lead to the same gateway,
+/// and a session's user who could claim the numbers to come could silence their own client.
 pub const REQUEST_HEADER: &str = "x-sandbox-request";
 
 /// Head of a record of kind `Transcript`: JSON, a newline, then the bytes.

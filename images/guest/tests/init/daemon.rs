@@ -219,6 +219,7 @@ pub fn start(argv: &[&str]) -> Start {
         privileges: false,
         open_files: 4096,
         pids: None,
+        request_key: String::new(),
         files: Vec::new(),
         own: Vec::new(),
         transcripts: None,
