@@ -132,6 +132,16 @@ ensure_engine() {
   engine_answers || step "starting the Docker engine" -- start_engine
 }
 
+engine_is_ours() { runs dockerd || [ -e "$STATE/engine.systemd" ]; }
+
+engine_has_gvisor() { docker info -f '{{range $name, $_ := .Runtimes}}{{println $name}}{{end}}' | grep -qx runsc; }
+
+# On an engine that we did not start, a runtime is for its owner to add: with scripts/gvisor.
+ensure_gvisor() {
+  if engine_has_gvisor || ! engine_is_ours; then return; fi
+  "$ROOT/scripts/gvisor"
+}
+
 # stop_engine: only if start_engine started it, and nobody's container runs on it.
 stop_engine() {
   local by

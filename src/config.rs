@@ -151,7 +151,7 @@ impl Default for Model {
             key_file: None,
             prices: BTreeMap::from([
                 ("claude-opus".to_owned(), price(5.0, 25.0)),
-                ("claude-opus-5-5".to_owned(), price(4.0, 20.0)),
+                ("claude-opus-5-5".to_owned(), Price { cache_read: 0.2, ..price(4.0, 20.0) }),
                 ("claude-sonnet".to_owned(), price(3.0, 15.0)),
                 ("claude-haiku".to_owned(), price(1.0, 5.0)),
             ]),

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     id::{InstanceId, SessionId},
-    spec::Limits,
+    spec::{Limits, is_gvisor},
 };
 
 pub mod docker;
@@ -88,6 +88,8 @@ pub struct Health {
     pub version: String,
     /// Runtimes it has.
     pub runtimes: Vec<String>,
+    /// Those of them that hold containers to no limit of the engine's.
+    pub unlimited: Vec<String>,
     /// Whether containers survive its own restart.
     pub live_restore: bool,
 }
@@ -107,7 +109,7 @@ pub enum EngineError {
     #[error("image {0} is not on the engine; build it with ./scripts/run, or pull it")]
     NoImage(String),
     /// It has no such runtime.
-    #[error("the engine has no runtime '{runtime}' (it has {known}); install it, or change the profile")]
+    #[error("the engine has no runtime '{runtime}' (it has {known}); {}, or choose another profile", runtime_remedy(.runtime))]
     NoRuntime {
         /// The one asked for.
         runtime: String,
@@ -122,6 +124,15 @@ pub enum EngineError {
         /// What the engine said.
         error: String,
     },
+}
+
+/// What to do where the engine has not got a runtime.
+pub fn runtime_remedy(runtime: &str) -> &'static str {
+    if is_gvisor(Some(runtime)) {
+        "install gVisor with ./scripts/gvisor (see docs/gvisor.md)"
+    } else {
+        "install it and register it with the engine"
+    }
 }
 
 /// What runs containers.

@@ -67,6 +67,8 @@ pub struct Context {
     pub egress: Arc<egress::AllowList>,
     /// Counts what is done.
     pub metrics: Arc<Metrics>,
+    /// What the guest says with its number of a request.
+    pub request_key: String,
 }
 
 impl Context {
@@ -77,10 +79,11 @@ impl Context {
         recorder: Recorder,
         upstream: Arc<model::Upstream>,
         metrics: Arc<Metrics>,
+        request_key: String,
     ) -> Result<Context, ContextError> {
         let policy = Arc::new(Policy::new(&spec.profile.policy)?);
         let egress = Arc::new(egress::AllowList::new(&spec.profile.egress)?);
-        Ok(Context { id, spec, recorder, upstream, policy, egress, metrics })
+        Ok(Context { id, spec, recorder, upstream, policy, egress, metrics, request_key })
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::{
     engine::{HOME, WORKSPACE},
     id::SessionId,
-    spec::{Credential, Spec},
+    spec::{Credential, Spec, is_gvisor},
 };
 
 mod settings;
@@ -57,12 +57,14 @@ pub fn injection(
         rows: spec.rows,
         privileges: profile.sudo,
         open_files: profile.limits.open_files,
+        pids: is_gvisor(profile.runtime.as_deref()).then_some(profile.limits.pids),
         files: files(spec, id, mcp_servers, api_key),
         own: vec![HOME.to_owned(), WORKSPACE.to_owned()],
         transcripts: Some(format!("{CONFIG_DIR}/projects")),
         disk_limit: Some(profile.limits.disk.as_u64()),
         spool_limit: SPOOL_LIMIT,
         listen: Listen::default(),
+        request_key: String::new(),
     };
     let masked = masked(&start, api_key);
     Injection { start, masked }

@@ -67,6 +67,11 @@ impl SigningKey {
         self.0.sign(message).to_bytes()
     }
 
+    /// A secret for one purpose, hexadecimal: without the key it tells nothing of another.
+    pub fn derive(&self, purpose: &str) -> String {
+        blake3::keyed_hash(self.0.as_bytes(), purpose.as_bytes()).to_hex().to_string()
+    }
+
     /// The public key, hexadecimal.
     pub fn public_hex(&self) -> String {
         hex(self.0.verifying_key().as_bytes())
@@ -93,7 +98,7 @@ pub fn hash_secret(secret: &str) -> String {
     hex(&Sha256::digest(secret.as_bytes()))
 }
 
-/// Compares two hashes in a time that does not tell where they differ.
+/// Compares two hashes, or two secrets as long as them, in a time that does not tell where they differ.
 pub fn same_hash(a: &str, b: &str) -> bool {
     a.as_bytes().ct_eq(b.as_bytes()).into()
 }

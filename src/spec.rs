@@ -181,6 +181,11 @@ impl Default for Limits {
     }
 }
 
+/// Whether a runtime's name stands for gVisor: `runsc`, as its own installation calls it, or `runsc-…`.
+pub fn is_gvisor(runtime: Option<&str>) -> bool {
+    runtime.is_some_and(|name| name == "runsc" || name.starts_with("runsc-"))
+}
+
 /// What the client's telemetry carries beside counts and times.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

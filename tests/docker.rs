@@ -7,87 +7,23 @@ use std::sync::{Arc, Mutex};
 use axum::{Router, body::Bytes, extract::State, routing::post};
 use common::{
     Daemon, Rung,
-    bundle::{attribute_values, walk},
+    bundle::walk,
     eventually,
+    stories::{self, ask, names},
 };
 use sandboxctl::{
     api::{Role, StartRequest},
     lifecycle::Reason,
-    spec::User,
 };
-use serde_json::Value;
 
-fn ask(program: &[&str]) -> StartRequest {
-    StartRequest { program: program.iter().map(|a| (*a).to_owned()).collect(), ..StartRequest::default() }
-}
-
-fn names(lines: &[Value], kind: &str) -> Vec<String> {
-    let named = lines.iter().filter(|e| e["kind"] == kind);
-    named.map(|e| e["name"].as_str().unwrap_or_default().to_owned()).collect()
-}
-
-/// The main job. It also fails when a new release of the client drifts from what we inject and fold.
 #[tokio::test]
 async fn the_real_client_is_recorded_attributed_and_complete() {
-    let daemon = Daemon::start(Rung::Docker).await;
-    let ada = User { name: "Ada Lovelace".to_owned(), email: "ada@example.org".to_owned() };
-    let request = StartRequest { user: Some(ada), ..ask(&["claude", "-p", "List the files here"]) };
-    let session = daemon.begin(request).await;
-    let ended = daemon.ended(&session).await;
-    assert_eq!(ended.reason, Some(Reason::Exited { code: 0 }), "{}", daemon.log());
-    assert_eq!((ended.totals.turns, ended.totals.tools, ended.totals.errors), (1, 1, 0));
-    assert_eq!(ended.completeness, Some(1.0));
-    assert!((ended.totals.cost_usd - ended.totals.gateway_cost_usd).abs() < 1e-4, "{:?}", ended.totals);
-    let bundle = daemon.export(&session).await;
-    assert!(bundle.text("terminal/session.txt").contains("scripted demo model"));
-    for (file, resources) in
-        [("traces", "resourceSpans"), ("metrics", "resourceMetrics"), ("logs", "resourceLogs")]
-    {
-        let lines = bundle.lines(&format!("telemetry/{file}.jsonl"));
-        assert!(!lines.is_empty(), "{file} arrived");
-        for resource in lines.iter().flat_map(|l| l[resources].as_array().expect("resources")) {
-            let of = |key| attribute_values(&resource["resource"], key);
-            assert_eq!(of("sandbox.session.id")[0]["stringValue"], session.id.to_string(), "{file}");
-            assert_eq!(of("user.email")[0]["stringValue"], "ada@example.org", "{file}");
-            assert_eq!(of("user.name")[0]["stringValue"], "Ada Lovelace", "{file}");
-        }
-    }
-    let events = bundle.lines("events.jsonl");
-    let hooks = names(&events, "hook");
-    for hook in ["SessionStart", "UserPromptSubmit", "PreToolUse", "PostToolUse", "Stop", "SessionEnd"] {
-        assert!(hooks.iter().any(|h| h == hook), "{hook} was heard: {hooks:?}");
-    }
-    let logs = names(&events, "logs");
-    for event in ["managed_settings_resolved", "user_prompt", "api_request", "tool_decision", "tool_result"] {
-        assert!(logs.iter().any(|l| l == event), "{event} was sent: {logs:?}");
-    }
-    let transcript = format!("transcript/workspace/{}.jsonl", session.id);
-    assert!(bundle.text(&transcript).contains("List the files here"));
-    let summary = bundle.json("summary.json");
-    assert_eq!(summary["claude_sessions"][0], session.id.to_string());
+    stories::the_real_client_is_recorded_attributed_and_complete(Rung::Docker).await;
 }
 
-/// Somebody types, approves a tool, reads the answer and leaves; the daemon is killed in between.
 #[tokio::test]
 async fn an_interactive_turn_survives_the_daemon() {
-    let mut daemon = Daemon::start(Rung::Docker).await;
-    let session = daemon.begin(ask(&["claude"])).await;
-    let mut screen = daemon.join(&session, Role::Driver, None).await;
-    screen.until_shows("shortcuts").await;
-    screen.type_in("Write a file").await;
-    screen.until_shows("Write a file").await;
-    screen.type_in("\r").await;
-    screen.until_shows("Do you want to create").await;
-    daemon.kill();
-    daemon.restart().await;
-    let mut screen = daemon.join(&session, Role::Driver, None).await;
-    screen.until_shows("Do you want to create").await;
-    screen.type_in("\r").await;
-    screen.until_shows("created successfully").await;
-    screen.type_in("/exit\r").await;
-    let ended = daemon.ended(&session).await;
-    assert_eq!(ended.reason, Some(Reason::Exited { code: 0 }));
-    assert_eq!((ended.totals.tools, ended.completeness), (1, Some(1.0)), "{}", daemon.log());
+    stories::an_interactive_turn_survives_the_daemon(Rung::Docker).await;
 }
 
 /// What its user does to silence or redirect the client does nothing.

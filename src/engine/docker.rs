@@ -18,7 +18,7 @@ use bollard::{
     errors::Error,
     models::{
         ContainerCreateBody, EventMessage, HostConfig, HostConfigLogConfig, ResourcesUlimits, RestartPolicy,
-        RestartPolicyNameEnum, VolumeCreateRequest,
+        RestartPolicyNameEnum, Runtime, VolumeCreateRequest,
     },
     query_parameters::{
         CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, EventsOptionsBuilder,
@@ -37,7 +37,10 @@ use super::{
     Died, Engine, EngineError, FOLDER, Found, GUEST, HOME, Health, LABEL_INSTANCE, LABEL_SESSION, SETTINGS,
     State, Unit, WORKSPACE, labels,
 };
-use crate::id::{InstanceId, SessionId};
+use crate::{
+    id::{InstanceId, SessionId},
+    spec::is_gvisor,
+};
 
 /// How long one call of the engine may take.
 const TIMEOUT: u64 = 120; // seconds
@@ -107,11 +110,14 @@ impl DockerEngine {
 impl Engine for DockerEngine {
     async fn health(&self) -> Result<Health, EngineError> {
         let info = self.docker.info().await.map_err(self.failed("asking the engine about itself"))?;
-        let mut runtimes: Vec<String> = info.runtimes.unwrap_or_default().into_keys().collect();
-        runtimes.sort();
+        let found: BTreeMap<String, Runtime> = info.runtimes.unwrap_or_default().into_iter().collect();
+        let unlimited = |runtime: &Runtime| {
+            runtime.runtime_args.iter().flatten().any(|argument| argument == "--ignore-cgroups")
+        };
         Ok(Health {
             version: format!("Docker {}", info.server_version.unwrap_or_default()),
-            runtimes,
+            unlimited: found.iter().filter(|(_, r)| unlimited(r)).map(|(name, _)| name.clone()).collect(),
+            runtimes: found.into_keys().collect(),
             live_restore: info.live_restore_enabled.unwrap_or_default(),
         })
     }
@@ -272,16 +278,26 @@ fn body(unit: &Unit, instance: InstanceId, guest: &str) -> ContainerCreateBody {
         (SETTINGS.to_owned(), "rw,nosuid,nodev,noexec,mode=755,size=4m".to_owned()),
     ]);
     let host = HostConfig {
+        // Not `NetworkDisabled`, which leaves out `lo` and /etc/hosts too: gVisor has then nothing to listen
+        // on, and no program knows localhost.
         network_mode: Some("none".to_owned()),
+        // Else the host's name servers and domains are shown to whoever reads /etc/resolv.conf.
+        dns: Some(vec!["127.0.0.1".to_owned()]),
+        dns_search: Some(vec![".".to_owned()]),
         extra_hosts: Some(vec![format!("{HOSTNAME}:127.0.0.1")]),
         readonly_rootfs: Some(!unit.sudo),
-        cap_drop: (!unit.sudo).then(|| vec!["ALL".to_owned()]),
+        // Root has no use for raw sockets without a network, nor for devices.
+        cap_drop: Some(if unit.sudo {
+            ["NET_RAW", "MKNOD"].map(str::to_owned).to_vec()
+        } else {
+            vec!["ALL".to_owned()]
+        }),
         cap_add: (!unit.sudo).then(|| ["CHOWN", "SETUID", "SETGID"].map(str::to_owned).to_vec()),
         security_opt: (!unit.sudo).then(|| vec!["no-new-privileges".to_owned()]),
         nano_cpus: Some((limits.cpus * 1e9) as i64),
         memory: Some(memory),
         memory_swap: Some(memory),
-        pids_limit: Some(limits.pids),
+        pids_limit: Some(tasks(unit)),
         // A core dump would be a copy of the program's secrets on the session's own disk. (Open files are
         // limited by the guest: the engine may not be able to set more than it has itself.)
         ulimits: Some(vec![ResourcesUlimits { name: Some("core".to_owned()), soft: Some(0), hard: Some(0) }]),
@@ -306,10 +322,22 @@ fn body(unit: &Unit, instance: InstanceId, guest: &str) -> ContainerCreateBody {
         cmd: Some(vec!["init".to_owned()]),
         env: Some(vec![format!("SANDBOX_DIR={FOLDER}")]),
         labels: Some(labels(instance, unit.session, unit.generation).into_iter().collect()),
-        network_disabled: Some(true),
         host_config: Some(host),
         ..ContainerCreateBody::default()
     }
+}
+
+/// How many tasks of the host a container may have. Inside gVisor the guest holds the session to its limit,
+/// since a program's processes are not the host's: gVisor runs each on a stub with a thread a processor and
+/// two more, and dies itself where it can have none. So the host's limit is the wall behind the limit.
+fn tasks(unit: &Unit) -> i64 {
+    /// Most that gVisor itself was seen to need is a fifth of this.
+    const OWN: i64 = 256;
+    if !is_gvisor(unit.runtime.as_deref()) {
+        return unit.limits.pids;
+    }
+    let threads = 2 + unit.limits.cpus.ceil().max(2.0) as i64;
+    unit.limits.pids.saturating_mul(threads).saturating_add(OWN)
 }
 
 fn signed(bytes: u64) -> i64 {

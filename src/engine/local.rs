@@ -118,6 +118,7 @@ impl Engine for LocalEngine {
         Ok(Health {
             version: "local processes, no sandbox".to_owned(),
             runtimes: Vec::new(),
+            unlimited: Vec::new(),
             live_restore: true,
         })
     }

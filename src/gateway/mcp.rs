@@ -15,14 +15,14 @@ use axum::{
     routing::post,
 };
 use bytes::Bytes;
-use sandbox_guest::wire::{REQUEST_HEADER, SpooledRequest};
+use sandbox_guest::wire::SpooledRequest;
 use serde_json::json;
 
 use super::{
     Context, Doors,
     otlp::{
         RETRY_AFTER, Refusal,
-        http::{read, text},
+        http::{read, request_number},
     },
 };
 use crate::{
@@ -48,7 +48,7 @@ async fn receive(
     request: Request,
 ) -> Response {
     let (parts, body) = request.into_parts();
-    let origin = text(&parts.headers, REQUEST_HEADER).and_then(|n| n.parse().ok()).unwrap_or(0);
+    let origin = request_number(&ctx, &parts.headers);
     let Ok(_place) = doors.intake.acquire().await else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "the session ends");
     };

@@ -47,7 +47,8 @@ fn fixture(change: impl FnOnce(&mut Profile)) -> Fixture {
     let journal = Journal::create(&dir.path().join("j"), id).expect("a journal");
     let recorder = Recorder::new(journal, 0, Summary::default(), clock::now());
     let upstream = Arc::new(model::Upstream::new(&crate::config::Model::default()).expect("an upstream"));
-    let ctx = Context::new(id, Arc::new(spec), recorder, upstream, Arc::default()).expect("a context");
+    let ctx = Context::new(id, Arc::new(spec), recorder, upstream, Arc::default(), "key".to_owned())
+        .expect("a context");
     Fixture { _dir: dir, ctx: Arc::new(ctx) }
 }
 
@@ -163,7 +164,8 @@ async fn the_same_request_counts_once() {
     let fixture = fixture(|_| {});
     let body = logs(vec![], vec![text("event.name", "user_prompt")]).encode_to_vec();
     for _ in 0..2 {
-        let (status, ..) = fixture.send("/v1/logs", &[PROTOBUF, (REQUEST_HEADER, "41")], body.clone()).await;
+        let (status, ..) =
+            fixture.send("/v1/logs", &[PROTOBUF, (REQUEST_HEADER, "41 key")], body.clone()).await;
         assert_eq!(status, StatusCode::OK);
     }
     let spooled = SpooledRequest {
@@ -177,6 +179,17 @@ async fn the_same_request_counts_once() {
     ingest(&fixture.ctx, &SpooledRequest { request: 42, ..spooled }, body.into()).await.expect("taken");
     assert_eq!(fixture.logs().len(), 2);
     assert_eq!(fixture.ctx.recorder.with_summary(|s| s.turns), 2);
+}
+
+#[tokio::test]
+async fn a_number_without_the_guests_key_is_none() {
+    let fixture = fixture(|_| {});
+    let body = logs(vec![], vec![text("event.name", "user_prompt")]).encode_to_vec();
+    for claimed in ["41", "41 ", "41 kez", "41 key key", "key 41"] {
+        fixture.send("/v1/logs", &[PROTOBUF, (REQUEST_HEADER, claimed)], body.clone()).await;
+    }
+    fixture.send("/v1/logs", &[PROTOBUF, (REQUEST_HEADER, "41 key")], body).await;
+    assert_eq!(fixture.logs().len(), 6, "each counts");
 }
 
 #[tokio::test]

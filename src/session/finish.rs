@@ -29,6 +29,8 @@ const LEAVE_LIMIT: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(100);
 /// Between two tries of an engine that does not remove a container.
 const REMOVE_RETRY: Duration = Duration::from_secs(2);
+/// Exit code of what was killed: 128 and the signal.
+const KILLED: i32 = 128 + nix::libc::SIGKILL;
 /// Tries before a container is left to the next reconciliation.
 const REMOVE_TRIES: u32 = 3;
 
@@ -51,10 +53,11 @@ impl Task {
 
     /// Ends the session.
     pub(super) async fn finish(mut self, commands: &mut mpsc::Receiver<Command>) {
-        if let Ok(State::Exited { oom: true, .. }) = self.engine.state(self.unit.session).await
-            && !matches!(self.reason, Some(Reason::Exited { .. }))
+        if matches!(self.reason, None | Some(Reason::Exited { code: KILLED }))
+            && let Ok(State::Exited { oom: true, .. }) = self.engine.state(self.unit.session).await
         {
-            self.reason.get_or_insert(Reason::Oom);
+            // Inside gVisor the guest sees no count of such kills; the engine does.
+            self.reason = Some(Reason::Oom);
         }
         self.remove_container().await;
         self.drain_spool().await;
@@ -149,13 +152,19 @@ impl Task {
 }
 
 /// Frames of a spool, oldest first. A torn last one was never whole, and so never sent: it ends the list.
+/// Who is root in the container can put anything in its place: a link, which might lead to another session's, is
+/// not followed, and what is no file, such as a pipe that nobody writes to, is passed over.
 fn spooled(dir: &Path) -> io::Result<impl Iterator<Item = frame::Frame>> {
     let mut files = Vec::new();
-    match fs::read_dir(dir) {
+    match fs::symlink_metadata(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        entries => {
-            for entry in entries? {
-                files.push(entry?.path());
+        Ok(found) if !found.is_dir() => return Err(io::Error::other("it is no folder")),
+        _ => {
+            for entry in fs::read_dir(dir)? {
+                let entry = entry?;
+                if entry.file_type()?.is_file() {
+                    files.push(entry.path());
+                }
             }
         }
     }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::PoisonError, time::Duration};
 use super::{Refusal, Supervisor, somebody};
 use crate::{
     api::StartRequest,
+    engine::EngineError,
     session::SessionHandle,
     spec::{Credential, Profile, Spec, User},
 };
@@ -40,13 +41,8 @@ impl Supervisor {
         if let Some(runtime) = &spec.profile.runtime {
             let known = self.inner.engine.health().await?.runtimes;
             if !known.contains(runtime) {
-                return Err(invalid(
-                    "profile",
-                    format!(
-                        "it asks for the runtime '{runtime}', which the engine does not have (it has {}); install it, or choose another profile",
-                        known.join(", ")
-                    ),
-                ));
+                let missing = EngineError::NoRuntime { runtime: runtime.clone(), known: known.join(", ") };
+                return Err(invalid("profile", missing.to_string()));
             }
         }
         let image_env = self.inner.engine.image_env(&spec.profile.image).await;

@@ -6,7 +6,12 @@ use super::{LEAST_FREE, Supervisor};
 use crate::{
     api::{Check, CheckState},
     clock,
+    engine::{Health, runtime_remedy},
+    spec::is_gvisor,
 };
+
+/// The check of gVisor.
+const GVISOR: &str = "gvisor";
 
 impl Supervisor {
     /// Whether sessions can be started; a sentence where not.
@@ -61,8 +66,12 @@ impl Supervisor {
                 && !health.runtimes.contains(runtime)
             {
                 let found = format!("profile {name} asks for {runtime}, which the engine does not have");
-                checks.push(failed("runtime", &found, "install the runtime and register it with the engine"));
+                let check = if is_gvisor(Some(runtime)) { GVISOR } else { "runtime" };
+                checks.push(failed(check, &found, runtime_remedy(runtime)));
             }
+        }
+        if !health.runtimes.is_empty() && checks.iter().all(|c| c.name != GVISOR) {
+            checks.push(check_gvisor(&health));
         }
     }
 
@@ -105,6 +114,22 @@ impl Supervisor {
             warning("disk", &found, remedy)
         } else {
             ok("disk", &found)
+        }
+    }
+}
+
+/// Whether a stranger's session could have a kernel of its own. Nobody has to want that.
+fn check_gvisor(health: &Health) -> Check {
+    match health.runtimes.iter().find(|name| is_gvisor(Some(name))) {
+        Some(name) if health.unlimited.contains(name) => warning(
+            GVISOR,
+            &format!("{name} ignores cgroups: no limit of memory or processors holds in it"),
+            "run ./scripts/gvisor where the engine's cgroups can be used",
+        ),
+        Some(name) => ok(GVISOR, &format!("the engine has it, as {name}")),
+        None => {
+            let found = "the engine does not have it, and no profile asks for it";
+            check(GVISOR, CheckState::Ok, found, Some("for users who are strangers: ./scripts/gvisor"))
         }
     }
 }

@@ -51,8 +51,7 @@ impl Supervisor {
             self.abandon(&unit).await;
             return Err(error.into());
         }
-        let injection =
-            inject::injection(&spec, id, &self.inner.config.mcp_servers, api_key.as_deref(), image_env);
+        let injection = self.injection(id, &spec, api_key.as_deref(), image_env);
         let launched = self.begin(origin, unit.clone(), Arc::new(spec), injection, view, control, gateway);
         if launched.is_err() {
             self.abandon(&unit).await;
@@ -123,7 +122,7 @@ impl Supervisor {
         make_private_dir(&unit.folder)?;
         let (control, gateway) = (bind(&unit.folder, "control.sock")?, bind(&unit.folder, "gateway.sock")?);
         let image_env = self.inner.engine.image_env(&spec.profile.image).await.unwrap_or_default();
-        let injection = inject::injection(&spec, id, &self.inner.config.mcp_servers, None, &image_env);
+        let injection = self.injection(id, &spec, None, &image_env);
         let context = self.context(id, &spec, &recorder)?;
         Ok(self.run_task(Launch {
             origin: Origin::Adopted,
@@ -153,10 +152,29 @@ impl Supervisor {
         handle
     }
 
+    /// What the container is told to be. The image's own environment lies under ours.
+    fn injection(
+        &self,
+        id: SessionId,
+        spec: &Spec,
+        api_key: Option<&str>,
+        image_env: &BTreeMap<String, String>,
+    ) -> Injection {
+        let mut injection = inject::injection(spec, id, &self.inner.config.mcp_servers, api_key, image_env);
+        injection.start.request_key = self.request_key(id);
+        injection
+    }
+
+    /// What this session's guest proves itself with; the same after a restart, and worth nothing elsewhere.
+    fn request_key(&self, id: SessionId) -> String {
+        self.inner.key.derive(&format!("request numbers of session {id}"))
+    }
+
     fn context(&self, id: SessionId, spec: &Arc<Spec>, recorder: &Recorder) -> Result<Arc<Context>, Refusal> {
         let upstream = Arc::clone(&self.inner.upstream);
         let metrics = Arc::clone(&self.inner.metrics);
-        let context = Context::new(id, Arc::clone(spec), recorder.clone(), upstream, metrics);
+        let key = self.request_key(id);
+        let context = Context::new(id, Arc::clone(spec), recorder.clone(), upstream, metrics, key);
         Ok(Arc::new(context.map_err(|e| super::admit::invalid("profile", e.to_string()))?))
     }
 

@@ -25,6 +25,7 @@ use tempfile::TempDir;
 use tokio_tungstenite::tungstenite::Message;
 
 pub mod bundle;
+pub mod stories;
 
 /// How long anything may take before a test gives up on it. Generous: it bounds a hang, it measures nothing.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -36,6 +37,8 @@ pub enum Rung {
     Local,
     /// Containers on the machine's engine.
     Docker,
+    /// The same inside gVisor, which the engine has to know as `runsc`.
+    Gvisor,
 }
 
 /// A daemon under test.
@@ -108,6 +111,7 @@ impl Daemon {
             .arg("--config")
             .arg(self.config())
             .arg("serve")
+            .envs((self.rung == Rung::Gvisor).then_some(("SANDBOXCTL__PROFILES__DEMO__RUNTIME", "runsc")))
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
@@ -283,7 +287,7 @@ impl Drop for Daemon {
             .map(|e| e.path())
             .collect();
         assert_eq!(left, Vec::<PathBuf>::new(), "no session's sockets are left\n{}", self.log());
-        if self.rung == Rung::Docker {
+        if self.rung != Rung::Local {
             let label = format!("label=dev.sandboxctl.instance={}", self.instance);
             for args in [["ps", "-aq"], ["volume", "ls"]] {
                 let out = Command::new("docker").args(args).args(["-q", "--filter", &label]).output();

@@ -49,7 +49,7 @@ use crate::{
     input::Input,
     loopback, oom,
     otlp::OtlpDoor,
-    pipe,
+    pids, pipe,
     pty::{OpenTerminal, Terminal},
     reap::Children,
     signal::{Signaller, Target},
@@ -145,11 +145,15 @@ impl Guest {
 
     fn begin_session(&self, start: Start) -> io::Result<Session> {
         let user = User { uid: start.uid, gid: start.gid };
+        if let Some(Err(error)) = start.pids.map(pids::limit) {
+            // The engine's own limit is behind it.
+            eprintln!("sandbox-guest: the number of processes cannot be limited: {error}");
+        }
         files::prepare(&start, user).map_err(io::Error::other)?;
 
         let gateway: Arc<Path> = self.dir.join("gateway.sock").into();
         let listen = &start.listen;
-        let otlp = OtlpDoor::open(listen.otlp_http, gateway.clone(), self.spool.clone())?;
+        let otlp = OtlpDoor::open(listen.otlp_http, gateway.clone(), self.spool.clone(), start.request_key)?;
         for port in [listen.otlp_grpc, listen.gateway, listen.proxy] {
             pipe::open(port, gateway.clone())?;
         }

@@ -20,6 +20,7 @@ mod input;
 mod loopback;
 mod oom;
 mod otlp;
+mod pids;
 mod pipe;
 mod pty;
 mod reap;

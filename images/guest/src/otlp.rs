@@ -73,13 +73,15 @@ struct Passage {
     spool: Arc<Spool>,
     bodies: Slots,
     numbers: AtomicU64,
+    key: String,
 }
 
 impl OtlpDoor {
-    /// Opens it. Port 0 is no door.
-    pub fn open(port: u16, gateway: Arc<Path>, spool: Arc<Spool>) -> io::Result<OtlpDoor> {
+    /// Opens it. Port 0 is no door. `key` goes with each request's number.
+    pub fn open(port: u16, gateway: Arc<Path>, spool: Arc<Spool>, key: String) -> io::Result<OtlpDoor> {
         let connections = Slots::new(pipe::CONNECTIONS);
-        let passage = Passage { gateway, spool, bodies: Slots::new(BODIES), numbers: AtomicU64::new(1) };
+        let numbers = AtomicU64::new(1);
+        let passage = Passage { gateway, spool, bodies: Slots::new(BODIES), numbers, key };
         pipe::listen(port, connections.clone(), move |client, slot| {
             let _slot = slot;
             // A connection that fails is closed, which is all that its client can be told.
@@ -134,7 +136,7 @@ impl Passage {
         let stream = pipe::dial(&self.gateway, Duration::ZERO)?;
         stream.set_read_timeout(Some(ANSWER))?;
         stream.set_write_timeout(Some(ANSWER))?;
-        let number = number.to_string();
+        let number = format!("{number} {}", self.key);
         let mut fields: Vec<(&str, &[u8])> =
             vec![("host", b"sandbox"), ("connection", b"close"), (REQUEST_HEADER, number.as_bytes())];
         let ours = |name: &str| HOP.iter().chain([&REQUEST_HEADER]).any(|n| n.eq_ignore_ascii_case(name));

@@ -93,6 +93,10 @@ pub struct Start {
     pub privileges: bool,
     /// Files that one process may have open; at most what the engine allows already.
     pub open_files: u64,
+    /// Processes and threads that the session may have together, where the guest is to see to it: inside
+    /// gVisor, whose kernel is the container's own. Elsewhere the engine has set it already.
+    #[serde(default)]
+    pub pids: Option<i64>,
     /// Files to write before the program starts.
     pub files: Vec<File>,
     /// Directories that the user is to own: the mount points of volumes.
@@ -105,6 +109,9 @@ pub struct Start {
     pub spool_limit: u64,
     /// Where the guest listens inside the container.
     pub listen: Listen,
+    /// What the guest says with a request's number, so that nobody else can claim one; see [`REQUEST_HEADER`].
+    #[serde(default)]
+    pub request_key: String,
 }
 
 /// Ports on 127.0.0.1 inside the container, all leading to `gateway.sock`.
@@ -212,8 +219,10 @@ pub struct SpooledRequest {
     pub content_encoding: Option<String>,
 }
 
-/// Header that carries the guest's number of a request on 4318. The journal keeps it as the frame's
-/// origin, so that a request whose answer was lost, and which was spooled therefore, counts once.
+/// Header that carries the guest's number of a request on 4318, a space, and [`Start::request_key`]. The
+/// journal keeps the number as the frame's origin, so that a request whose answer was lost, and which was
+/// spooled therefore, counts once. Without the key it is no number: the other ports lead to the same gateway,
+/// and a session's user who could claim the numbers to come could silence their own client.
 pub const REQUEST_HEADER: &str = "x-sandbox-request";
 
 /// Head of a record of kind `Transcript`: JSON, a newline, then the bytes.

@@ -89,8 +89,10 @@ fn fixture_at(
     let journal = Journal::create(&dir.path().join("j"), id).expect("a journal");
     let recorder = Recorder::new(journal, 0, Summary::default(), clock::now());
     let upstream = Arc::new(Upstream::new(&model).expect("an upstream"));
-    let ctx =
-        Arc::new(Context::new(id, Arc::new(spec), recorder, upstream, Arc::default()).expect("a context"));
+    let ctx = Arc::new(
+        Context::new(id, Arc::new(spec), recorder, upstream, Arc::default(), String::new())
+            .expect("a context"),
+    );
     Fixture { _dir: dir, ctx, seen }
 }
 

@@ -23,6 +23,7 @@ use super::{BODY_LIMIT, Encoding, Labels, RETRY_AFTER, Refusal, Signal, accept};
 use crate::{
     gateway::{Context, Doors},
     journal::JournalError,
+    keys::same_hash,
 };
 
 /// How long a body may take to arrive.
@@ -47,8 +48,7 @@ async fn export(ctx: Arc<Context>, doors: Arc<Doors>, signal: Signal, request: R
         content_type,
         content_encoding: text(&parts.headers, header::CONTENT_ENCODING.as_str()),
     };
-    // A number is the guest's only if it counts: 0 stands for none.
-    let origin = text(&parts.headers, REQUEST_HEADER).and_then(|n| n.parse().ok()).unwrap_or(0);
+    let origin = request_number(&ctx, &parts.headers);
     // Bodies wait here, unread, so that one session holds only so many in memory.
     let Ok(_place) = doors.intake.acquire().await else {
         return refused(answer_in, &Refusal::Body);
@@ -62,6 +62,14 @@ async fn export(ctx: Arc<Context>, doors: Arc<Doors>, signal: Signal, request: R
         Ok(Encoding::Json) => ([(header::CONTENT_TYPE, "application/json")], "{}").into_response(),
         Err(refusal) => refused(answer_in, &refusal),
     }
+}
+
+/// The guest's number of a request, and 0 where there is none: it counts from 1. Whoever else claims a number
+/// does not know the key.
+pub(in crate::gateway) fn request_number(ctx: &Context, headers: &HeaderMap) -> u64 {
+    let said = text(headers, REQUEST_HEADER).and_then(|value| value.split_once(' '));
+    let number = said.filter(|(_, key)| same_hash(key, &ctx.request_key)).map(|(number, _)| number);
+    number.and_then(|n| n.parse().ok()).unwrap_or(0)
 }
 
 /// Reads a body of at most `limit` bytes.

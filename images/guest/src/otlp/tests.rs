@@ -15,7 +15,8 @@ impl Scene {
         let spool = Spool::open(&dir.path().join("spool")).expect("a spool");
         let gateway: Arc<Path> = dir.path().join("gateway.sock").into();
         let numbers = AtomicU64::new(1);
-        let passage = Arc::new(Passage { gateway, spool, bodies: Slots::new(BODIES), numbers });
+        let passage = Passage { gateway, spool, bodies: Slots::new(BODIES), numbers, key: "key".to_owned() };
+        let passage = Arc::new(passage);
         Scene { dir, passage }
     }
 
@@ -68,7 +69,11 @@ fn requests_are_passed_on_with_our_number_and_answers_come_back() {
     }
     let asked = daemon.join().expect("joined");
     let numbers: Vec<_> = asked.iter().map(|(h, body)| (h.get(REQUEST_HEADER), body.as_slice())).collect();
-    assert_eq!(numbers, [(Some("1"), &b"hello"[..]), (Some("2"), b"hello")], "and never the client's own");
+    assert_eq!(
+        numbers,
+        [(Some("1 key"), &b"hello"[..]), (Some("2 key"), b"hello")],
+        "and never the client's own"
+    );
     assert_eq!(scene.passage.spool.first_unacked(), 1);
 }
 
@@ -87,7 +92,7 @@ fn a_request_whose_answer_breaks_off_is_kept_with_the_same_number() {
     assert_eq!(record.head.kind, Kind::Request);
     let (kept, body): (SpooledRequest, _) = split_head(&record.payload).expect("a request");
     assert_eq!((kept.path.as_str(), body), ("/mcp", &b"hello"[..]));
-    assert_eq!(asked[0].0.get(REQUEST_HEADER), Some(kept.request.to_string().as_str()));
+    assert_eq!(asked[0].0.get(REQUEST_HEADER), Some(format!("{} key", kept.request).as_str()));
 }
 
 #[test]

@@ -218,6 +218,8 @@ pub fn start(argv: &[&str]) -> Start {
         rows: 24,
         privileges: false,
         open_files: 4096,
+        pids: None,
+        request_key: String::new(),
         files: Vec::new(),
         own: Vec::new(),
         transcripts: None,
