@@ -387,7 +387,8 @@ impl Daemon {
         let (input, typed) = mpsc::channel(4);
         let (report, reports) = mpsc::channel(4);
         let upstream = Arc::new(Upstream::new(&crate::config::Model::default()).expect("an upstream"));
-        let context = Context::new(id, Arc::clone(spec), recorder.clone(), upstream, Arc::default());
+        let context =
+            Context::new(id, Arc::clone(spec), recorder.clone(), upstream, Arc::default(), String::new());
         let shared = Arc::new(Shared {
             id,
             spec: Arc::clone(spec),
@@ -537,12 +538,14 @@ fn start() -> Start {
         rows: ROWS,
         privileges: false,
         open_files: 1024,
+        pids: None,
         files: Vec::new(),
         own: Vec::new(),
         transcripts: None,
         disk_limit: None,
         spool_limit: 1 << 20,
         listen: Listen::default(),
+        request_key: String::new(),
     }
 }
 
