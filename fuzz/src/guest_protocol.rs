@@ -116,6 +116,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         rows: 24,
         privileges: false,
         open_files: 65_536,
+        pids: None,
         files: vec![wire::File {
             path: "/etc/claude-code/managed-settings.json".to_owned(),
             content: "{}".to_owned(),
@@ -128,6 +129,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         disk_limit: Some(10 << 30),
         spool_limit: 256 << 20,
         listen: Listen::default(),
+        request_key: String::new(),
     };
     let hello = Hello { protocol: PROTOCOL, version: "0.1.0".to_owned(), started: true, next: 7 };
     let orders = [
