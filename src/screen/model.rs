@@ -230,10 +230,9 @@ impl<W: Watch> Model<W> {
         let grid = self.term.grid_mut();
         let Cursor { point, template, charsets, input_needs_wrap } = &grid.cursor;
         let Point { line, column } = *point;
-        if !(' '..='~').contains(&c)
+        if !is_narrow(c)
             || inserting
             || *input_needs_wrap
-            || column.0 + 1 >= grid.columns()
             || template.extra.is_some()
             || charsets[self.charset] != StandardCharset::Ascii
         {
@@ -248,7 +247,11 @@ impl<W: Watch> Model<W> {
         if cell.extra.is_some() {
             cell.extra = None;
         }
-        grid.cursor.point.column += 1;
+        if column.0 + 1 < grid.columns() {
+            grid.cursor.point.column += 1;
+        } else {
+            grid.cursor.input_needs_wrap = true;
+        }
         true
     }
 
@@ -358,6 +361,15 @@ impl<W: Watch> Model<W> {
     }
 }
 
+/// Whether this is, without a look at any table, a character that takes one cell: ASCII, Latin, punctuation,
+/// arrows, boxes and blocks, Braille. Of most text and of what programs draw with, that is all.
+#[inline(always)]
+fn is_narrow(c: char) -> bool {
+    matches!(c,
+        ' '..='~' | '\u{a1}'..='\u{ac}' | '\u{ae}'..='\u{2ff}' | '\u{2010}'..='\u{2027}'
+        | '\u{2190}'..='\u{21ff}' | '\u{2500}'..='\u{25fc}' | '\u{2800}'..='\u{28ff}')
+}
+
 /// Sets right what laying a grid out anew can leave behind.
 fn mend(grid: &mut Grid<Cell>) {
     let last = Column(grid.columns() - 1);
@@ -383,6 +395,13 @@ pub(crate) fn inert(text: &str) -> String {
             || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     text.chars().filter(|c| !acts(c)).take(TITLE_LIMIT).collect()
+}
+
+#[cfg(test)]
+#[test]
+fn narrow_characters_take_one_cell() {
+    let mut narrow = ('\0'..=char::MAX).filter(|c| is_narrow(*c));
+    assert_eq!(narrow.find(|c| c.width() != Some(1)), None);
 }
 
 fn push_bounded<T>(stack: &mut Vec<T>, item: T) {
