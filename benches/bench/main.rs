@@ -66,7 +66,8 @@ pub struct Options {
 
 const GROUPS: [&str; 8] = ["start", "terminal", "echo", "join", "memory", "otlp", "export", "growth"];
 
-#[tokio::main]
+// One thread, as a viewer has: more would take turns with what is measured.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let groups = match options.groups.as_slice() {

@@ -3,7 +3,7 @@
 //! One thread reads the PTY, applies sizes and writes both down, so their order in the recording is the order
 //! in which they happened: what the program wrote before a resize stands before it. The same thread writes
 //! the first record of the session and drains the terminal at the end. It takes everything that the kernel
-//! has, without waiting for more, as one record.
+//! has as one record; of a program that writes without a pause, everything that comes before the buffer is full.
 //!
 //! Init keeps the terminal's other end open while the program runs: a program that closes its terminal and
 //! opens it again is no end of the stream. The end is said by [`Terminal::finish`].
@@ -13,7 +13,7 @@ use std::{
     fs::File,
     io::{self, ErrorKind, Read, Write},
     os::{
-        fd::{AsFd, BorrowedFd},
+        fd::{AsFd, AsRawFd, BorrowedFd},
         unix::net::UnixStream,
     },
     path::{Path, PathBuf},
@@ -42,6 +42,14 @@ use crate::{
 
 /// The longest `Output` record.
 const BUFFER: usize = 64 << 10; // bytes
+
+/// So much at once is a flood.
+const FLOOD: usize = 4 << 10; // bytes
+
+/// How often a reader in a flood lets others go first before it believes that it is over: about 0.1 ms.
+const PATIENCE: u32 = 200;
+
+nix::ioctl_read_bad!(fionread, nix::libc::FIONREAD, nix::libc::c_int);
 
 /// After the program's end, the terminal counts as drained when nothing came for so long.
 const QUIET: Duration = Duration::from_millis(300);
@@ -217,20 +225,42 @@ impl Reader {
     /// Takes what the kernel has, once there is room for it, and writes it down; whether there was any.
     fn take(&mut self) -> Result<bool, Closed> {
         self.spool.wait_for_room();
-        let mut filled = 0;
+        let (mut filled, mut patience) = (0, 0);
         while filled < self.buffer.len() && !self.ended {
-            match (&*self.file).read(&mut self.buffer[filled..]) {
+            // A read that asks for more than there is sleeps until the kernel has looked for more. While there
+            // is a flood, sleeping and being woken for each 4 KiB would take longer than all the rest.
+            let there = self.available();
+            if there == 0 && patience > 0 {
+                patience -= 1;
+                thread::yield_now();
+                continue;
+            }
+            if there == 0 && filled >= FLOOD {
+                break;
+            }
+            let most = if there == 0 { self.buffer.len() } else { self.buffer.len().min(filled + there) };
+            match (&*self.file).read(&mut self.buffer[filled..most]) {
                 Ok(0) => self.ended = true,
                 Ok(read) => filled += read,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(_) => self.ended = true, // EIO: every slave is closed
             }
+            patience = if filled >= FLOOD { PATIENCE } else { 0 };
         }
         if filled > 0 {
             self.spool.append(Kind::Output, &self.buffer[..filled])?;
         }
         Ok(filled > 0)
+    }
+
+    /// How many bytes a read would give now.
+    fn available(&self) -> usize {
+        let mut bytes = 0;
+        #[expect(unsafe_code, reason = "there is no safe way to ask for it")]
+        // SAFETY: the descriptor is open, and the kernel writes one `int` where the pointer says.
+        let asked = unsafe { fionread(self.file.as_raw_fd(), &mut bytes) };
+        if asked.is_ok() { usize::try_from(bytes).unwrap_or(0) } else { 0 }
     }
 
     fn resize(&mut self, cols: u16, rows: u16) -> Result<(), Closed> {
