@@ -93,6 +93,16 @@ impl Index {
         Ok(())
     }
 
+    /// Forgets those that stand for frames after this one: a journal that was cut has other frames there now.
+    pub fn forget_after(&mut self, seq: u64) -> io::Result<()> {
+        if let Some(first) = self.entries.iter().position(|entry| entry.seq > seq) {
+            self.end = self.entries[first].at;
+            self.entries.truncate(first);
+            self.file.set_len(self.end)?;
+        }
+        Ok(())
+    }
+
     /// The last one.
     pub fn last(&self) -> Option<Keyframe> {
         self.entries.last().and_then(|entry| self.load(entry))

@@ -43,6 +43,7 @@ impl Reader {
     }
 
     fn step(&mut self) -> Result<Option<Entry>, JournalError> {
+        let mut looked_again = false;
         loop {
             let Some(walk) = &mut self.walk else {
                 if !self.enter_segment()? {
@@ -54,8 +55,16 @@ impl Reader {
             let (from, kinds, next) = (self.from, &self.kinds, self.next);
             let step = walk.step(|kind| next >= from && kinds.as_ref().is_none_or(|k| k.contains(&kind)))?;
             match step {
+                Step::End if !walk.is_current()? => {
+                    self.walk = Some(Walk::open(&segment_path(&self.dir, self.segment), before)?);
+                }
                 Step::End if self.enter_segment()? => {}
-                Step::End => return Ok(None),
+                Step::End => match self.gap()? {
+                    None => return Ok(None),
+                    // The segment may have grown between its last look and the folder's.
+                    Some(_) if !std::mem::replace(&mut looked_again, true) => {}
+                    Some(gap) => return Err(gap),
+                },
                 Step::Passed(head) => self.advance(&head, before)?,
                 Step::Frame(head, _, payload) => {
                     self.advance(&head, before)?;
@@ -83,11 +92,31 @@ impl Reader {
         } else {
             all.iter().find(|first| **first == self.next && **first > self.segment).copied()
         };
-        let Some(first) = wanted else { return Ok(false) };
+        let Some(first) = wanted else {
+            return match all.first() {
+                Some(first) if self.walk.is_none() => {
+                    let problem = format!("frames {} to {} are missing", self.from.max(1), first - 1);
+                    Err(JournalError::Damaged { path: segment_path(&self.dir, *first), at: 0, problem })
+                }
+                _ => Ok(false),
+            };
+        };
         self.walk = Some(Walk::open(&segment_path(&self.dir, first), 0)?);
         self.segment = first;
         self.next = first;
         Ok(true)
+    }
+}
+
+impl Reader {
+    /// What is wrong when this segment has ended, later ones are there, and none of them goes on from here.
+    fn gap(&self) -> Result<Option<JournalError>, JournalError> {
+        let later = segments(&self.dir)?.into_iter().find(|first| *first > self.segment);
+        Ok(later.filter(|first| *first != self.next).map(|first| {
+            let problem = format!("frames {} to {} are missing", self.next, first.saturating_sub(1));
+            let at = self.walk.as_ref().map_or(0, |walk| walk.offset);
+            JournalError::Damaged { path: segment_path(&self.dir, self.segment), at, problem }
+        }))
     }
 }
 

@@ -1,9 +1,12 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use sandbox_guest::frame::HEADER;
 
 use super::*;
 use crate::keys::SigningKey;
+
+mod disk;
 
 const SMALL: u64 = 2000; // bytes: segments are rolled often
 
@@ -231,35 +234,54 @@ async fn commits_of_many_callers_all_return() {
     }
 }
 
-/// On a file system of 1 MiB: what does not fit is refused whole, and when there is room it goes on.
 #[test]
-fn a_full_disk_refuses_frames_and_nothing_is_torn() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let mounted = std::process::Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
-        .arg(dir.path())
-        .status()
-        .is_ok_and(|s| s.success());
-    assert!(mounted, "this test mounts a tmpfs: run it as root");
-    let path = dir.path().join("j");
-    let ballast = dir.path().join("ballast");
-    fs::write(&ballast, vec![0; 500 << 10]).expect("written");
-    let journal = Journal::create(&path, SessionId::new()).expect("created");
-    let mut written = 0;
-    let full = loop {
-        match journal.append(draft(&[b'x'; 10_000], 0)) {
-            Ok(_) => written += 1,
-            Err(error) => break error,
-        }
+fn frames_that_are_missing_are_reported() {
+    let id = SessionId::new();
+    let written = |dir: &Path| {
+        let journal = Journal::create_with(dir, id, SMALL).expect("created");
+        (1..=60).for_each(|n| drop(journal.append(draft(&[b'x'; 150], n)).expect("appended")));
+        let all = segments(dir).expect("a folder");
+        assert!(all.len() > 4);
+        all
     };
-    assert!(matches!(full, JournalError::Full { .. }), "{full}");
-    assert_eq!(payloads(&path).len(), written);
-    fs::remove_file(&ballast).expect("removed");
-    journal.append(draft(b"after", 0)).expect("there is room again");
-    assert_eq!(payloads(&path).len(), written + 1);
-    verify(&path).expect("the chain holds");
-    drop(journal);
-    assert!(std::process::Command::new("umount").arg(dir.path()).status().is_ok_and(|s| s.success()));
+    let is_reported = |dir: &Path| {
+        let last = Reader::open(dir, 1).last().expect("something is read");
+        assert!(matches!(last, Err(JournalError::Damaged { .. })), "{last:?}");
+        assert!(matches!(verify(dir), Err(JournalError::Damaged { .. })));
+    };
+    let cut = |path: &Path| {
+        let file = fs::OpenOptions::new().write(true).open(path).expect("opened");
+        let len = file.metadata().expect("it is there").len();
+        file.set_len(len - (HEADER as u64 + 150)).expect("cut");
+    };
+
+    let middle = tempfile::tempdir().expect("a folder");
+    let all = written(middle.path());
+    cut(&segment_path(middle.path(), all[1]));
+    is_reported(middle.path());
+
+    let first = tempfile::tempdir().expect("a folder");
+    let all = written(first.path());
+    fs::remove_file(segment_path(first.path(), all[0])).expect("removed");
+    is_reported(first.path());
+
+    let before_last = tempfile::tempdir().expect("a folder");
+    let all = written(before_last.path());
+    cut(&segment_path(before_last.path(), all[all.len() - 2]));
+    is_reported(before_last.path());
+    assert!(matches!(Journal::open_with(before_last.path(), id, SMALL), Err(JournalError::Damaged { .. })));
+}
+
+#[tokio::test]
+async fn a_seal_speaks_of_every_frame_before_it_wherever_a_segment_ends() {
+    for length in 1400..1500 {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("j");
+        let journal = Journal::create_with(&path, SessionId::new(), SMALL).expect("created");
+        journal.append(draft(&vec![b'x'; length], 1)).expect("appended");
+        journal.seal(&key(dir.path())).await.expect("sealed");
+        assert!(verify(&path).expect("the chain holds").seal.is_some(), "{length}");
+    }
 }
 
 #[test]
