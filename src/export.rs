@@ -23,8 +23,9 @@ use crate::{
     api::Session,
     bundle::{self, FileEntry, JournalEntry, Manifest},
     clock,
-    journal::{JournalError, Kind, Reader, Seal},
+    journal::{self, JournalError, Kind, Reader, Seal},
     keys::SigningKey,
+    lifecycle::Phase,
     redact::Redactor,
     spec::Spec,
     summary::Summary,
@@ -81,6 +82,11 @@ pub fn write_bundle(mut source: Source<'_>, out: impl Write) -> Result<Manifest,
     source.session = masked(&source.session, &source.redactor)?;
     let workspace = source.workspace.take();
     let source = &source;
+    // What has ended is held to its seal first: a record that was cut short, or rewritten, is no record.
+    if source.session.phase == Phase::Ended && journal::verify(&source.journal)?.seal.is_none() {
+        let problem = "the session has ended, and the seal is missing: its end was cut off".to_owned();
+        return Err(JournalError::Damaged { path: source.journal.clone(), at: 0, problem }.into());
+    }
     let mut folds = Folds::new(source)?;
     let mut summary = Summary::default();
     let mut seal = None;

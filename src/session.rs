@@ -32,11 +32,14 @@ use crate::{
 };
 
 mod finish;
+mod hear;
 mod link;
+mod look;
 mod record;
 mod task;
 mod viewer;
 
+pub(crate) use finish::spool_is_empty;
 pub use task::{Launch, Origin};
 pub use viewer::{Hands, Sight, Viewer};
 

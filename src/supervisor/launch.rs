@@ -1,25 +1,25 @@
-//! From a spec, or from a row in the store, to a running session task.
+//! From a spec to a running session task.
 
-use std::{fs, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, fs, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Instant};
 
 use tokio_util::sync::CancellationToken;
 
 use super::{Refusal, Supervisor, bind, spares::Spare};
 use crate::{
     api, clock,
-    engine::Unit,
+    engine::{EngineError, Unit},
     event::Lifecycle,
     gateway::Context,
     id::SessionId,
     inject::{self, Injection},
-    journal::{Index, Journal, Kind, Reader},
+    journal::{Index, Journal, JournalError, Kind},
     lifecycle::Phase,
     recorder::Recorder,
     screen::Screen,
     session::{Launch, Origin, SessionHandle},
     spec::Spec,
     store::NewSession,
-    summary::Summary,
+    summary::{Life, Summary},
 };
 use sandbox_guest::wire;
 
@@ -28,10 +28,15 @@ impl Supervisor {
     pub(super) async fn launch(&self, spec: Spec, api_key: Option<String>) -> Result<SessionHandle, Refusal> {
         let began = Instant::now();
         let spare = if spec.workspace.is_none() { self.inner.spares.take(&spec) } else { None };
+        let making;
         let (id, origin, unit, control, gateway) = match spare {
-            Some(Spare { id, unit, control, gateway, .. }) => (id, Origin::Spare, unit, control, gateway),
+            Some(Spare { making: of_spare, id, unit, control, gateway, .. }) => {
+                making = of_spare;
+                (id, Origin::Spare, unit, control, gateway)
+            }
             None => {
                 let id = SessionId::new();
+                making = self.making(id);
                 let volume = self.volume(id, &spec).await?;
                 let unit = self.unit(id, &spec, volume);
                 make_private_dir(&unit.folder)?;
@@ -53,6 +58,7 @@ impl Supervisor {
             self.inner.store.delete(id).await?;
             super::remove_dir(&self.session_dir(id))?;
         }
+        drop(making);
         tracing::info!(session = %id, ?origin, duration_ms = began.elapsed().as_millis(), "session requested");
         launched
     }
@@ -74,14 +80,7 @@ impl Supervisor {
         let injection = self.injection(id, &spec, api_key.as_deref()).await?;
         let journal = Journal::create(&dir.join("journal"), id)?;
         let recorder = Recorder::new(journal, 0, Summary::default(), clock::now());
-        recorder.event(Kind::Lifecycle, &Lifecycle::Phase { phase: Phase::Requested, reason: None })?;
-        recorder.event(Kind::Injected, &injection.masked)?;
-        recorder.append(
-            clock::now(),
-            0,
-            Kind::Resize,
-            wire::encode_size(spec.cols, spec.rows).to_vec().into(),
-        )?;
+        write_beginning(&recorder, &spec, &injection)?;
         let context = self.context(id, &spec, &recorder)?;
         let screen = Screen::new(spec.cols, spec.rows);
         let index = Index::open(&dir)?;
@@ -90,7 +89,8 @@ impl Supervisor {
             keep_volume: spec.workspace.is_some(),
             spec,
             unit,
-            injection,
+            injection: Some(injection),
+            life: Life::default(),
             engine: Arc::clone(&self.inner.engine),
             store: self.inner.store.clone(),
             key: Arc::clone(&self.inner.key),
@@ -106,53 +106,7 @@ impl Supervisor {
         }))
     }
 
-    /// Takes a session over from an earlier daemon: opens its journal, cuts a torn tail, rebuilds screen and
-    /// summary from what was kept and the frames after it.
-    pub(super) async fn adopt(&self, id: SessionId) -> Result<SessionHandle, Refusal> {
-        let spec = Arc::new(self.spec(id).await?);
-        let view = self.inner.store.view(id).await?.ok_or_else(|| Refusal::NotFound(id.to_string()))?;
-        let volume = self.inner.store.volume(id).await?.unwrap_or_default();
-        let unit = self.unit(id, &spec, volume);
-        let dir = self.session_dir(id);
-        let (journal, recovered) = Journal::open(&dir.join("journal"), id)?;
-        let (seq, summary) = kept_summary(&dir).unwrap_or_default();
-        let mut index = Index::open(&dir)?;
-        let (summary, active) = fold_summary(journal.dir(), seq, summary)?;
-        let screen = rebuild_screen(journal.dir(), &mut index, &spec)?;
-        let recorder = Recorder::new(journal, recovered.last_seq, summary, active);
-        recorder
-            .event(Kind::Lifecycle, &Lifecycle::Adopted { version: env!("CARGO_PKG_VERSION").to_owned() })?;
-        if recovered.cut_bytes > 0 {
-            tracing::warn!(session = %id, cut_bytes = recovered.cut_bytes, "the journal had a torn tail");
-            recorder.event(Kind::Lifecycle, &Lifecycle::Repaired { cut_bytes: recovered.cut_bytes })?;
-        }
-        // The folder is gone where only the end was left to do.
-        make_private_dir(&unit.folder)?;
-        let (control, gateway) = (bind(&unit.folder, "control.sock")?, bind(&unit.folder, "gateway.sock")?);
-        let injection = self.injection(id, &spec, None).await?;
-        let context = self.context(id, &spec, &recorder)?;
-        Ok(self.run_task(Launch {
-            origin: Origin::Adopted,
-            keep_volume: spec.workspace.is_some(),
-            spec,
-            unit,
-            injection,
-            engine: Arc::clone(&self.inner.engine),
-            store: self.inner.store.clone(),
-            key: Arc::clone(&self.inner.key),
-            recorder,
-            index,
-            dir,
-            screen,
-            last_record: recovered.last_record,
-            control,
-            gateway,
-            context,
-            view,
-        }))
-    }
-
-    fn run_task(&self, launch: Launch) -> SessionHandle {
+    pub(super) fn run_task(&self, launch: Launch) -> SessionHandle {
         let cancel: CancellationToken = self.inner.cancel.child_token();
         let (handle, task) = launch.run(cancel);
         self.track(handle.clone(), task);
@@ -160,17 +114,26 @@ impl Supervisor {
     }
 
     /// What the container is told to be. The image's own environment lies under ours.
-    async fn injection(
+    pub(super) async fn injection(
         &self,
         id: SessionId,
         spec: &Spec,
         api_key: Option<&str>,
     ) -> Result<Injection, Refusal> {
-        let image_env = self.inner.engine.image_env(&spec.profile.image).await.unwrap_or_default();
+        let image_env = match self.inner.engine.image_env(&spec.profile.image).await {
+            // Its container is there, or will not come to be, which says so by itself.
+            Err(EngineError::NoImage(_)) => BTreeMap::new(),
+            env => env?,
+        };
         Ok(inject::injection(spec, id, &self.inner.config.mcp_servers, api_key, &image_env))
     }
 
-    fn context(&self, id: SessionId, spec: &Arc<Spec>, recorder: &Recorder) -> Result<Arc<Context>, Refusal> {
+    pub(super) fn context(
+        &self,
+        id: SessionId,
+        spec: &Arc<Spec>,
+        recorder: &Recorder,
+    ) -> Result<Arc<Context>, Refusal> {
         let upstream = Arc::clone(&self.inner.upstream);
         let metrics = Arc::clone(&self.inner.metrics);
         let context = Context::new(id, Arc::clone(spec), recorder.clone(), upstream, metrics);
@@ -206,6 +169,18 @@ impl Supervisor {
     }
 }
 
+/// The frames that every journal begins with.
+pub(super) fn write_beginning(
+    recorder: &Recorder,
+    spec: &Spec,
+    injection: &Injection,
+) -> Result<(), JournalError> {
+    recorder.event(Kind::Lifecycle, &Lifecycle::Phase { phase: Phase::Requested, reason: None })?;
+    recorder.event(Kind::Injected, &injection.masked)?;
+    let size = wire::encode_size(spec.cols, spec.rows).to_vec();
+    recorder.append(clock::now(), 0, Kind::Resize, size.into()).map(drop)
+}
+
 fn first_view(id: SessionId, spec: &Spec) -> api::Session {
     let now = clock::now();
     let ttl = u64::try_from(spec.profile.ttl.as_micros()).unwrap_or(u64::MAX);
@@ -238,43 +213,4 @@ fn first_view(id: SessionId, spec: &Spec) -> api::Session {
 
 pub(super) fn make_private_dir(path: &Path) -> std::io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-fn kept_summary(dir: &Path) -> Option<(u64, Summary)> {
-    serde_json::from_slice(&fs::read(dir.join("summary.json")).ok()?).ok()
-}
-
-/// Folds the frames after `seq`; also tells when the last of them was.
-fn fold_summary(journal: &Path, seq: u64, mut summary: Summary) -> Result<(Summary, u64), Refusal> {
-    let mut active = 0;
-    for entry in Reader::open(journal, seq + 1) {
-        let entry = entry?;
-        active = active.max(entry.time);
-        summary.apply(&entry);
-    }
-    Ok((summary, active))
-}
-
-/// The screen as of the last frame: the last keyframe, and what came after it.
-fn rebuild_screen(journal: &Path, index: &mut Index, spec: &Spec) -> Result<Screen, Refusal> {
-    let mut screen = Screen::new(spec.cols, spec.rows);
-    let mut from = 1;
-    if let Some(keyframe) = index.last() {
-        screen = Screen::new(keyframe.cols, keyframe.rows);
-        screen.advance(&keyframe.screen);
-        from = keyframe.seq + 1;
-    }
-    for entry in Reader::open(journal, from) {
-        let entry = entry?;
-        match entry.kind {
-            Kind::Output => screen.advance(&entry.payload),
-            Kind::Resize => {
-                if let Some((cols, rows)) = wire::decode_size(&entry.payload) {
-                    screen.resize(cols, rows);
-                }
-            }
-            _ => {}
-        }
-    }
-    Ok(screen)
 }
