@@ -32,6 +32,8 @@ mod code {
     pub const NOT_FOUND: u8 = 3;
     pub const REFUSED: u8 = 4;
     pub const NO_DAEMON: u8 = 5;
+    /// Starting the daemon again changes nothing: whoever restarts it had better not.
+    pub const CANNOT_START: u8 = 6;
 }
 
 /// Carries out the command line; the process exits with what is returned.
@@ -67,12 +69,24 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Verify(verify) => return export::verify(&verify),
         _ => {}
     }
-    let config = Config::load(cli.config.as_deref())?;
     if let Verb::Serve(serve) = &cli.verb {
-        return runtime(true)?.block_on(daemon::serve(config, serve.behind_proxy, serve.log_json));
+        return Ok(serve_daemon(&cli, serve));
     }
+    let config = Config::load(cli.config.as_deref())?;
     let client = Client::new(target(&cli, &config)?)?;
     runtime(false)?.block_on(call(cli.verb, &client, &config))
+}
+
+/// The daemon ends with an error only if it cannot start.
+fn serve_daemon(cli: &Cli, serve: &args::Serve) -> ExitCode {
+    let served = || {
+        let config = Config::load(cli.config.as_deref())?;
+        runtime(true)?.block_on(daemon::serve(config, serve.behind_proxy, serve.log_json))
+    };
+    served().unwrap_or_else(|error: anyhow::Error| {
+        eprintln!("sandboxctl: the daemon cannot start: {error:#}");
+        ExitCode::from(code::CANNOT_START)
+    })
 }
 
 /// The daemon gets all cores; a client needs one, and starts faster with it.

@@ -134,7 +134,12 @@ fn check_exposure(config: &Config, behind_proxy: bool) -> anyhow::Result<()> {
 /// Two daemons on one state would both write its journals.
 fn lock(state: &Path) -> anyhow::Result<File> {
     let path = state.join("lock");
-    let file = File::create(&path).with_context(|| format!("cannot write to {}", state.display()))?;
+    let file = File::create(&path).with_context(|| {
+        format!(
+            "cannot write to the state folder {}: make it writable, or set `state_dir` to another",
+            state.display()
+        )
+    })?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {

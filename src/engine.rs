@@ -74,11 +74,16 @@ pub enum State {
     Gone,
 }
 
-/// A container of ours died.
+/// What an engine tells by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Died {
-    /// Its session.
-    pub session: SessionId,
+pub enum News {
+    /// A container of ours died.
+    Died {
+        /// Its session.
+        session: SessionId,
+    },
+    /// It answers, for the first time or again: deaths may have gone untold.
+    Back,
 }
 
 /// What the engine says of itself.
@@ -167,9 +172,10 @@ pub trait Engine: Send + Sync {
         to: &mut tokio::fs::File,
     ) -> Result<(), EngineError>;
 
-    /// Sends deaths as they happen, for ever. A send may be repeated or, around an engine's restart,
-    /// missed: whoever listens asks [`Engine::state`], and the supervisor reconciles now and then.
-    async fn watch(&self, deaths: mpsc::Sender<Died>);
+    /// Sends news as they happen, for ever. A death may be told twice or, around an engine's restart, not at
+    /// all: whoever listens asks [`Engine::state`], and the supervisor looks at everything on [`News::Back`],
+    /// and now and then.
+    async fn watch(&self, news: mpsc::Sender<News>);
 }
 
 /// Labels of a container of ours.

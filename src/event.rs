@@ -37,6 +37,9 @@ pub enum Lifecycle {
         /// Whether the container's memory has run out at least once.
         #[serde(default)]
         oom: bool,
+        /// Whether the guest was told to end by a signal, as an engine does that stops the container.
+        #[serde(default)]
+        terminated: bool,
     },
     /// The user's directories come near their limit, or pass it.
     DiskUsage {
@@ -73,6 +76,28 @@ pub enum Lifecycle {
     Repaired {
         /// Bytes cut.
         cut_bytes: u64,
+    },
+    /// The guest could not read what the daemon sent it.
+    OrderUnread {
+        /// What is wrong with it.
+        error: String,
+    },
+    /// Records of the guest are gone: its spool was damaged before the daemon had them.
+    RecordsLost {
+        /// Number of the first.
+        from: u64,
+        /// Number of the last.
+        through: u64,
+    },
+    /// What the guest left in its spool cannot all be read.
+    SpoolDamaged {
+        /// What is wrong with it.
+        error: String,
+    },
+    /// More happened while the journal took nothing than could be remembered.
+    Unrecorded {
+        /// How many events.
+        events: u64,
     },
     /// A request that the guest had answered for the daemon turned out to be unreadable, and is not kept.
     RequestRefused {

@@ -23,8 +23,9 @@ use crate::{
     api::Session,
     bundle::{self, FileEntry, JournalEntry, Manifest},
     clock,
-    journal::{JournalError, Kind, Reader, Seal},
+    journal::{self, JournalError, Kind, Reader, Seal},
     keys::SigningKey,
+    lifecycle::Phase,
     redact::Redactor,
     spec::Spec,
     summary::Summary,
@@ -97,6 +98,11 @@ fn stage(
     workspace: Option<File>,
     packer: &mut Packer,
 ) -> Result<(Manifest, Vec<Staged>), ExportError> {
+    // What has ended is held to its seal first: a record that was cut short, or rewritten, is no record.
+    if source.session.phase == Phase::Ended && journal::verify(&source.journal)?.seal.is_none() {
+        let problem = "the session has ended, and the seal is missing: its end was cut off".to_owned();
+        return Err(JournalError::Damaged { path: source.journal.clone(), at: 0, problem }.into());
+    }
     let mut folds = Folds::new(source, packer)?;
     let mut summary = Summary::default();
     let mut seal = None;

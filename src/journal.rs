@@ -26,8 +26,10 @@ use crate::id::SessionId;
 mod commit;
 mod index;
 mod reader;
+mod recover;
 mod seal;
 mod segment;
+mod tail;
 mod writer;
 
 pub use index::{Index, Keyframe};
@@ -110,13 +112,19 @@ pub enum JournalError {
         /// The folder.
         path: PathBuf,
     },
-    /// An earlier write or sync failed in a way that leaves unknown what is on disk.
-    #[error("journal {path}: an earlier sync failed ({error}); restart the daemon once the disk is well")]
+    /// A sync failed, and what it was to bring to the disk has not been written again yet.
+    #[error("journal {path}: a sync failed ({error}); it takes nothing until the disk is well again")]
     Broken {
         /// The segment.
         path: PathBuf,
         /// What the system said.
         error: String,
+    },
+    /// The disk takes no writes at all.
+    #[error("journal {path}: the disk is read-only; mount it writable, and the session goes on")]
+    ReadOnly {
+        /// The segment.
+        path: PathBuf,
     },
     /// Something else.
     #[error("journal {path}: {error}")]
@@ -132,7 +140,8 @@ impl JournalError {
     fn io(path: &Path, error: io::Error) -> JournalError {
         let path = path.to_owned();
         match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => JournalError::Full { path },
+            kind if tail::is_full(kind) => JournalError::Full { path },
+            io::ErrorKind::ReadOnlyFilesystem => JournalError::ReadOnly { path },
             _ => JournalError::Io { path, error },
         }
     }

@@ -83,6 +83,13 @@ pub enum Reason {
     },
     /// The container was gone, and nobody here had ended it.
     DaemonLostContainer,
+    /// The daemon that held the API key it was given was gone before the program began.
+    KeyLost,
+    /// Its record is damaged on the disk, so that nothing can be added to it.
+    Damaged {
+        /// Where, and how.
+        error: String,
+    },
 }
 
 impl Reason {
@@ -100,6 +107,12 @@ impl Reason {
             Reason::ProgramFailed { error } => format!("the program could not start: {error}"),
             Reason::Engine { error } => format!("the engine failed: {error}"),
             Reason::DaemonLostContainer => "the container was gone".to_owned(),
+            Reason::KeyLost => {
+                "the daemon was restarted before the program began, and the API key, which is kept nowhere, \
+                 went with it; start the session again"
+                    .to_owned()
+            }
+            Reason::Damaged { error } => format!("its record is damaged: {error}"),
         }
     }
 }

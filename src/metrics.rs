@@ -105,6 +105,8 @@ impl Metrics {
             Reason::ProgramFailed { .. } => "program_failed",
             Reason::Engine { .. } => "engine",
             Reason::DaemonLostContainer => "daemon_lost_container",
+            Reason::KeyLost => "key_lost",
+            Reason::Damaged { .. } => "damaged",
         }]);
     }
 

@@ -3,10 +3,17 @@
 //! The session's task and the gateway's handlers each hold a clone. A frame is in the journal before it
 //! counts in the summary, and both happen under one short lock, so the summary always stands for a prefix
 //! of the journal.
+//!
+//! What can be told to wait is appended or refused. What has happened and cannot be taken back (a phase, a call
+//! of the model that was answered) is noted: while the journal takes nothing it waits here, and goes in before
+//! anything else does.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -14,9 +21,14 @@ use serde::Serialize;
 
 use crate::{
     clock,
+    event::Lifecycle,
     journal::{Draft, Entry, Journal, JournalError, Kind},
     summary::Summary,
 };
+
+/// Notes that may wait for the journal. What is refused while it takes nothing makes none, so these are what
+/// was under way; beyond the bound they are counted, and the count is recorded.
+const WAITING: usize = 4096;
 
 /// Appends to one session's journal.
 #[derive(Clone)]
@@ -26,21 +38,32 @@ pub struct Recorder {
 }
 
 struct Shared {
-    summary: Mutex<(u64, Summary)>,
+    state: Mutex<State>,
     active: AtomicU64,
+}
+
+struct State {
+    /// The last frame that `summary` counts.
+    seq: u64,
+    summary: Summary,
+    /// Notes that the journal has not taken yet, oldest first.
+    waiting: VecDeque<Entry>,
+    /// Notes that found no room there.
+    dropped: u64,
 }
 
 impl Recorder {
     /// A recorder over a journal whose frames up to `seq` add up to `summary`.
     pub fn new(journal: Journal, seq: u64, summary: Summary, active: u64) -> Recorder {
-        let shared = Shared { summary: Mutex::new((seq, summary)), active: AtomicU64::new(active) };
+        let state = State { seq, summary, waiting: VecDeque::new(), dropped: 0 };
+        let shared = Shared { state: Mutex::new(state), active: AtomicU64::new(active) };
         Recorder { journal, shared: Arc::new(shared) }
     }
 
     /// Appends a frame that happened at `time` (µs since the epoch) under the guest's number `origin` (0 for
     /// one of the daemon's own); returns its sequence number.
     pub fn append(&self, time: u64, origin: u64, kind: Kind, payload: Bytes) -> Result<u64, JournalError> {
-        self.append_locked(self.summary_lock(), Entry { seq: 0, time, origin, kind, payload })
+        self.append_locked(&mut self.lock(), Entry { seq: 0, time, origin, kind, payload })
     }
 
     /// Appends a frame that came as the guest's request `origin`, unless it is there already (`None`): two
@@ -52,33 +75,75 @@ impl Recorder {
         kind: Kind,
         payload: Bytes,
     ) -> Result<Option<u64>, JournalError> {
-        let summary = self.summary_lock();
+        let mut state = self.lock();
         if origin != 0 && self.journal.has_request(origin) {
             return Ok(None);
         }
-        self.append_locked(summary, Entry { seq: 0, time, origin, kind, payload }).map(Some)
-    }
-
-    fn append_locked(
-        &self,
-        mut summary: MutexGuard<'_, (u64, Summary)>,
-        mut entry: Entry,
-    ) -> Result<u64, JournalError> {
-        let Entry { time, origin, kind, .. } = entry;
-        entry.seq = self.journal.append(Draft { time, origin, kind, payload: &entry.payload })?;
-        summary.1.apply(&entry);
-        summary.0 = entry.seq;
-        drop(summary);
-        if is_activity(kind) {
-            self.shared.active.fetch_max(time, Ordering::Relaxed);
-        }
-        Ok(entry.seq)
+        self.append_locked(&mut state, Entry { seq: 0, time, origin, kind, payload }).map(Some)
     }
 
     /// Appends an event of the daemon's own, now, as JSON.
     pub fn event(&self, kind: Kind, event: &impl Serialize) -> Result<u64, JournalError> {
-        let payload = serde_json::to_vec(event).unwrap_or_default();
-        self.append(clock::now(), 0, kind, payload.into())
+        self.append_locked(&mut self.lock(), entry(kind, event))
+    }
+
+    /// Appends an event that cannot be refused: now, or before anything else once the journal takes it.
+    pub fn note(&self, kind: Kind, event: &impl Serialize) {
+        let mut state = self.lock();
+        let note = entry(kind, event);
+        let kept = note.clone();
+        let Err(error) = self.append_locked(&mut state, note) else { return };
+        if matches!(error, JournalError::Sealed { .. }) {
+            // Whoever is late has seen the session end.
+            return;
+        }
+        if state.waiting.is_empty() {
+            let (kind, dir) = (kind.name(), self.journal.dir().display());
+            tracing::error!(%error, kind, journal = %dir, "the journal takes nothing; events wait");
+        }
+        if state.waiting.len() < WAITING {
+            state.waiting.push_back(kept);
+        } else {
+            state.dropped += 1;
+        }
+    }
+
+    /// Appends what waits. `Ok` when nothing waits any more.
+    pub fn settle(&self) -> Result<(), JournalError> {
+        self.flush(&mut self.lock())
+    }
+
+    /// Whether events wait for the journal: no time to begin what could not be recorded.
+    pub fn is_stuck(&self) -> bool {
+        !self.lock().waiting.is_empty() || *self.journal.doubtful().borrow()
+    }
+
+    fn append_locked(&self, state: &mut State, entry: Entry) -> Result<u64, JournalError> {
+        self.flush(state)?;
+        self.write(state, entry)
+    }
+
+    fn flush(&self, state: &mut State) -> Result<(), JournalError> {
+        while let Some(entry) = state.waiting.front().cloned() {
+            self.write(state, entry)?;
+            state.waiting.pop_front();
+        }
+        if state.dropped > 0 {
+            self.write(state, entry(Kind::Lifecycle, &Lifecycle::Unrecorded { events: state.dropped }))?;
+            state.dropped = 0;
+        }
+        Ok(())
+    }
+
+    fn write(&self, state: &mut State, mut entry: Entry) -> Result<u64, JournalError> {
+        let Entry { time, origin, kind, .. } = entry;
+        entry.seq = self.journal.append(Draft { time, origin, kind, payload: &entry.payload })?;
+        state.summary.apply(&entry);
+        state.seq = entry.seq;
+        if is_activity(kind) {
+            self.shared.active.fetch_max(time, Ordering::Relaxed);
+        }
+        Ok(entry.seq)
     }
 
     /// Waits until everything up to `seq` is on disk.
@@ -93,12 +158,13 @@ impl Recorder {
 
     /// The summary, and the last frame that it counts.
     pub fn summary(&self) -> (u64, Summary) {
-        self.summary_lock().clone()
+        let state = self.lock();
+        (state.seq, state.summary.clone())
     }
 
     /// Looks at the summary without copying it.
     pub fn with_summary<T>(&self, look: impl FnOnce(&Summary) -> T) -> T {
-        look(&self.summary_lock().1)
+        look(&self.lock().summary)
     }
 
     /// Last output, input or telemetry, in µs since the epoch.
@@ -111,9 +177,14 @@ impl Recorder {
         self.shared.active.fetch_max(clock::now(), Ordering::Relaxed);
     }
 
-    fn summary_lock(&self) -> MutexGuard<'_, (u64, Summary)> {
-        self.shared.summary.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn entry(kind: Kind, event: &impl Serialize) -> Entry {
+    let payload = serde_json::to_vec(event).unwrap_or_default();
+    Entry { seq: 0, time: clock::now(), origin: 0, kind, payload: payload.into() }
 }
 
 fn is_activity(kind: Kind) -> bool {

@@ -32,12 +32,15 @@ use crate::{
 };
 
 mod finish;
+mod hear;
 mod link;
+mod look;
 mod record;
 mod restore;
 mod task;
 mod viewer;
 
+pub(crate) use finish::spool_is_empty;
 pub use restore::Restored;
 pub use task::{Launch, Origin};
 pub use viewer::{Hands, Sight, Viewer};

@@ -257,6 +257,9 @@ pub struct Spec {
     pub profile: Profile,
     /// The named workspace that is kept for the user's next session, if they asked for one.
     pub workspace: Option<String>,
+    /// Whether an API key of the user's own came with the request. The key itself is kept nowhere.
+    #[serde(default)]
+    pub own_key: bool,
     /// Terminal columns at the start.
     pub cols: u16,
     /// Terminal rows at the start.

@@ -34,6 +34,9 @@ pub enum StoreError {
     /// No space is left.
     #[error("the database cannot grow: no space left on the disk")]
     Full,
+    /// The disk takes no writes at all.
+    #[error("the database cannot be written: the disk is read-only")]
+    ReadOnly,
     /// The file is damaged, or is none of ours.
     #[error(
         "the database {path} cannot be used: {error}; restore it from a backup, or move it away to begin anew"
@@ -54,10 +57,20 @@ pub enum StoreError {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> StoreError {
-        const FULL: &str = "13"; // SQLITE_FULL
-        match &error {
-            sqlx::Error::Database(e) if e.code().as_deref() == Some(FULL) => StoreError::Full,
-            _ => StoreError::Database(error),
+        // SQLITE_FULL; and SQLITE_IOERR_SHMSIZE, which is what it makes of a full disk under its shared memory.
+        const FULL: [&str; 2] = ["13", "4874"];
+        const READ_ONLY: &str = "8"; // SQLITE_READONLY; extended codes end in the same byte
+        let code = match &error {
+            sqlx::Error::Database(e) => e.code().unwrap_or_default().into_owned(),
+            _ => String::new(),
+        };
+        let primary = code.parse::<u32>().map_or(String::new(), |code| (code & 0xff).to_string());
+        if FULL.contains(&code.as_str()) {
+            StoreError::Full
+        } else if primary == READ_ONLY {
+            StoreError::ReadOnly
+        } else {
+            StoreError::Database(error)
         }
     }
 }

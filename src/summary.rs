@@ -24,9 +24,11 @@ use crate::{
 
 pub mod attributes;
 mod completeness;
+mod life;
 mod metrics;
 
 pub use completeness::Completeness;
+pub use life::Life;
 
 use attributes::Attributes;
 use completeness::Processes;
@@ -75,6 +77,8 @@ pub struct Summary {
     pub claude_sessions: BTreeSet<String>,
     /// Counts that the client sends as metrics, by name: lines, commits, active seconds, …
     pub counters: Series,
+    /// Where it stands in its life.
+    pub life: Life,
     processes: Processes,
     tool_hooks: u64,
     /// A request that would not decode: the gateway lets none pass.
@@ -132,6 +136,7 @@ impl Summary {
             Kind::Model => self.model(entry),
             Kind::Hook => self.hook(entry),
             Kind::Mcp => self.mcp_messages += 1,
+            Kind::Lifecycle => self.life.apply(entry),
             Kind::Egress => {
                 if let Ok(event) = serde_json::from_slice::<event::Egress>(&entry.payload) {
                     *(if event.allowed { &mut self.egress_allowed } else { &mut self.egress_denied }) += 1;

@@ -11,20 +11,25 @@
 //! Nothing is only in memory: `live` can be rebuilt from the store and the engine, and is, at every start.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap, HashSet},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use nix::sys::statvfs::statvfs;
-use tokio::{net::UnixListener, sync::watch, time::sleep};
+use nix::sys::statvfs::{FsFlags, statvfs};
+use tokio::{
+    net::UnixListener,
+    sync::{Notify, watch},
+    time::sleep,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     api,
     config::Config,
     engine::{Engine, EngineError, Unit},
+    export::ExportError,
     gateway::model::Upstream,
     id::{InstanceId, SessionId},
     journal::JournalError,
@@ -38,6 +43,7 @@ use crate::{
 
 mod access;
 mod admit;
+mod adopt;
 mod doctor;
 mod export;
 mod launch;
@@ -66,6 +72,10 @@ struct Inner {
     guest: PathBuf,
     live: Mutex<HashMap<SessionId, SessionHandle>>,
     spares: spares::Spares,
+    /// Sessions that exist and are not on record yet, or are spares: no orphans.
+    in_the_making: Mutex<HashSet<SessionId>>,
+    /// Sessions on record that could not be taken over yet, with the reason.
+    waiting: Mutex<BTreeMap<SessionId, String>>,
     changes: watch::Sender<u64>,
     /// Users' own keys that sessions of this daemon were given: in memory only, to mask them in exports.
     handed_out: Mutex<Vec<String>>,
@@ -127,9 +137,18 @@ pub enum Refusal {
     /// The daemon is stopping.
     #[error("the daemon is stopping; try again in a moment")]
     Stopping,
+    /// An earlier daemon's session that this one could not take over yet.
+    #[error("the session is not taken over yet: {0}; it is tried again every few seconds")]
+    NotYet(String),
     /// No space is left for new records.
     #[error("the disk of the state folder is full; free some space and try again")]
     Full,
+    /// Nothing can be written.
+    #[error("the disk of the state folder is read-only; mount it writable and try again")]
+    ReadOnly,
+    /// A record cannot be read to its end.
+    #[error("the session's record is damaged: {0}")]
+    Damaged(String),
     /// The engine does not work.
     #[error("the engine cannot start the session: {0}")]
     Engine(String),
@@ -142,6 +161,7 @@ impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Refusal {
         match error {
             StoreError::Full => Refusal::Full,
+            StoreError::ReadOnly => Refusal::ReadOnly,
             other => Refusal::Internal(other.into()),
         }
     }
@@ -151,7 +171,19 @@ impl From<JournalError> for Refusal {
     fn from(error: JournalError) -> Refusal {
         match error {
             JournalError::Full { .. } => Refusal::Full,
+            JournalError::ReadOnly { .. } => Refusal::ReadOnly,
+            JournalError::Damaged { .. } => Refusal::Damaged(error.to_string()),
             other => Refusal::Internal(other.into()),
+        }
+    }
+}
+
+impl From<ExportError> for Refusal {
+    fn from(error: ExportError) -> Refusal {
+        match error {
+            ExportError::Journal(error) => error.into(),
+            ExportError::Io(error) => error.into(),
+            ExportError::Frame { .. } => Refusal::Damaged(error.to_string()),
         }
     }
 }
@@ -165,7 +197,8 @@ impl From<EngineError> for Refusal {
 impl From<std::io::Error> for Refusal {
     fn from(error: std::io::Error) -> Refusal {
         match error.kind() {
-            std::io::ErrorKind::StorageFull => Refusal::Full,
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Refusal::Full,
+            std::io::ErrorKind::ReadOnlyFilesystem => Refusal::ReadOnly,
             _ => Refusal::Internal(error.into()),
         }
     }
@@ -186,6 +219,8 @@ impl Supervisor {
                 guest: parts.guest,
                 live: Mutex::default(),
                 spares: spares::Spares::default(),
+                in_the_making: Mutex::default(),
+                waiting: Mutex::default(),
                 changes: watch::Sender::new(0),
                 handed_out: Mutex::default(),
                 tracker: TaskTracker::new(),
@@ -197,15 +232,12 @@ impl Supervisor {
     /// Takes over what an earlier daemon left, then keeps order until [`Supervisor::rest`].
     pub async fn run(&self) -> Result<(), Refusal> {
         self.take_over().await?;
-        let tasks = [self.clone(), self.clone(), self.clone()];
-        let [deaths, order, spares] = tasks;
-        let cancel = &self.inner.cancel;
-        self.inner
-            .tracker
-            .spawn(cancel.clone().run_until_cancelled_owned(async move { deaths.hear_deaths().await }));
-        self.inner
-            .tracker
-            .spawn(cancel.clone().run_until_cancelled_owned(async move { order.keep_order().await }));
+        let [order, spares] = [self.clone(), self.clone()];
+        let cancel = self.inner.cancel.clone();
+        self.inner.tracker.spawn(cancel.run_until_cancelled_owned(async move {
+            let called = Notify::new();
+            tokio::join!(order.hear_news(&called), order.keep_order(&called));
+        }));
         self.inner.tracker.spawn(async move { spares.keep_spares().await });
         Ok(())
     }
@@ -277,7 +309,25 @@ impl Supervisor {
         if let Some(handle) = self.live(id) {
             return Ok(handle.view());
         }
-        self.inner.store.view(id).await?.ok_or_else(|| Refusal::NotFound(id.to_string()))
+        let stored = self.inner.store.view(id).await?.ok_or_else(|| Refusal::NotFound(id.to_string()))?;
+        Ok(self.as_it_waits(stored))
+    }
+
+    /// A live session to do something with.
+    pub fn handle(&self, id: SessionId) -> Result<SessionHandle, Refusal> {
+        match (self.live(id), self.waiting_lock().get(&id)) {
+            (Some(handle), _) => Ok(handle),
+            (None, Some(why)) => Err(Refusal::NotYet(why.clone())),
+            (None, None) => Err(Refusal::Denied(Denied::Ended)),
+        }
+    }
+
+    /// What is stored of a session that could not be taken over does not say so.
+    fn as_it_waits(&self, mut stored: api::Session) -> api::Session {
+        if let Some(why) = self.waiting_lock().get(&stored.id) {
+            stored.warning = Some(format!("not taken over yet: {why}"));
+        }
+        stored
     }
 
     /// What a session was asked to be.
@@ -288,10 +338,15 @@ impl Supervisor {
     /// The live sessions, and the ended ones too if `all`; newest first.
     pub async fn list(&self, all: bool) -> Result<Vec<api::Session>, Refusal> {
         let mut sessions: Vec<api::Session> = self.live_lock().values().map(SessionHandle::view).collect();
+        let waiting: Vec<SessionId> = self.waiting_lock().keys().copied().collect();
+        for id in waiting.into_iter().filter(|_| !all) {
+            sessions.extend(self.inner.store.view(id).await?.map(|stored| self.as_it_waits(stored)));
+        }
         if all {
             let live: Vec<SessionId> = sessions.iter().map(|s| s.id).collect();
             let stored = self.inner.store.views().await?;
-            sessions.extend(stored.into_iter().filter(|s| !live.contains(&s.id)));
+            sessions
+                .extend(stored.into_iter().filter(|s| !live.contains(&s.id)).map(|s| self.as_it_waits(s)));
         }
         sessions.sort_by(|a, b| b.created_at.cmp(&a.created_at).then(b.id.cmp(&a.id)));
         Ok(sessions)
@@ -308,10 +363,14 @@ impl Supervisor {
             let problem = "give at most 200 characters, without control characters".to_owned();
             return Err(Refusal::Invalid { field: "note", problem });
         }
-        if let Some(handle) = self.live(id)
-            && lifecycle::decide(handle.view().phase, Request::Stop)?
-        {
-            handle.stop(Reason::Operator { note }).await;
+        match self.handle(id) {
+            Ok(handle) => {
+                if lifecycle::decide(handle.view().phase, Request::Stop)? {
+                    handle.stop(Reason::Operator { note }).await;
+                }
+            }
+            Err(Refusal::Denied(Denied::Ended)) => {}
+            Err(refusal) => return Err(refusal),
         }
         self.session(id).await
     }
@@ -365,8 +424,22 @@ impl Supervisor {
         self.inner.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn waiting_lock(&self) -> MutexGuard<'_, BTreeMap<SessionId, String>> {
+        self.inner.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that this session is in the making, for as long as the guard lives.
+    fn making(&self, id: SessionId) -> Making {
+        let making = Making { id, inner: Arc::clone(&self.inner) };
+        making.lock().insert(id);
+        making
+    }
+
     fn check_space(&self) -> Result<(), Refusal> {
         let stat = statvfs(&self.inner.config.state_dir).map_err(std::io::Error::from)?;
+        if stat.flags().contains(FsFlags::ST_RDONLY) {
+            return Err(Refusal::ReadOnly);
+        }
         let free = stat.blocks_available().saturating_mul(stat.fragment_size());
         if free < LEAST_FREE { Err(Refusal::Full) } else { Ok(()) }
     }
@@ -397,6 +470,24 @@ impl Supervisor {
             }
             supervisor.changed();
         });
+    }
+}
+
+/// A session that exists and is on no record yet.
+struct Making {
+    id: SessionId,
+    inner: Arc<Inner>,
+}
+
+impl Making {
+    fn lock(&self) -> MutexGuard<'_, HashSet<SessionId>> {
+        self.inner.in_the_making.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        self.lock().remove(&self.id);
     }
 }
 

@@ -196,6 +196,9 @@ fn lifecycle(event: &Lifecycle) -> String {
         Lifecycle::Left { who } => who.clone(),
         Lifecycle::Warned { reason, in_ms } => format!("ends in {} s: {}", in_ms / 1000, reason.phrase()),
         Lifecycle::Repaired { cut_bytes } => format!("{cut_bytes} bytes of a torn tail were cut"),
+        Lifecycle::OrderUnread { error } | Lifecycle::SpoolDamaged { error } => error.clone(),
+        Lifecycle::RecordsLost { from, through } => format!("records {from} to {through} of the guest"),
+        Lifecycle::Unrecorded { events } => format!("{events} events, while the disk took nothing"),
         Lifecycle::RequestRefused { path, bytes, error } => format!("{path}, {bytes} bytes: {error}"),
     }
 }

@@ -131,7 +131,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
         listen: Listen::default(),
         request_key: String::new(),
     };
-    let hello = Hello { protocol: PROTOCOL, version: "0.1.0".to_owned(), started: true, next: 7 };
+    let hello =
+        Hello { protocol: PROTOCOL, version: "0.1.0".to_owned(), started: true, next: 7, fault: None };
     let orders = [
         Order::Start(Box::new(start)),
         Order::Ack { through: 9 },
@@ -160,7 +161,10 @@ pub fn seeds() -> Vec<Vec<u8>> {
         (Kind::Lifecycle, bytes_of(&GuestEvent::DiskUsage { used: 1, limit: 2 })),
         (Kind::Request, wire::join_head(&request, b"{}").expect("JSON")),
         (Kind::Transcript, wire::join_head(&piece, b"{\"a\":1}\n").expect("JSON")),
-        (Kind::Lifecycle, bytes_of(&GuestEvent::ProgramExited { code: 137, signal: Some(9), oom: true })),
+        (
+            Kind::Lifecycle,
+            bytes_of(&GuestEvent::ProgramExited { code: 137, signal: Some(9), oom: true, terminated: false }),
+        ),
     ];
     let mut records = Vec::new();
     for (n, (kind, payload)) in (1..).zip(&said) {

@@ -70,7 +70,15 @@ fn request<T: Message + Default + Serialize>(schema: &'static Schema, is_json: b
 fn stamp() -> Stamp {
     let user = User { name: "Ada Lovelace".to_owned(), email: "ada@example.org".to_owned() };
     let profile_name = "default".to_owned();
-    let spec = Spec { user, profile_name, profile: Profile::default(), workspace: None, cols: 80, rows: 24 };
+    let spec = Spec {
+        user,
+        profile_name,
+        profile: Profile::default(),
+        workspace: None,
+        cols: 80,
+        rows: 24,
+        own_key: false,
+    };
     let id = "01990000-0000-7000-8000-000000000000".parse::<SessionId>().expect("an id");
     Stamp::new(id, &spec)
 }

@@ -28,7 +28,8 @@ pub struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 done; 1 failed; 2 wrong usage; 3 no such session; 4 refused; 5 no daemon.
+Exit codes: 0 done; 1 failed; 2 wrong usage; 3 no such session; 4 refused; 5 no daemon;
+6 the daemon cannot start.
 `start`, `attach` and `wait` exit with the program's own code once it has ended.";
 
 /// What sandboxctl can do.

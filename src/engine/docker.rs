@@ -34,10 +34,11 @@ use tokio::{
 };
 
 use super::{
-    Died, Engine, EngineError, FOLDER, Found, GUEST, HOME, Health, LABEL_INSTANCE, LABEL_SESSION, SETTINGS,
+    Engine, EngineError, FOLDER, Found, GUEST, HOME, Health, LABEL_INSTANCE, LABEL_SESSION, News, SETTINGS,
     State, Unit, WORKSPACE, labels,
 };
 use crate::{
+    clock,
     id::{InstanceId, SessionId},
     spec::is_gvisor,
 };
@@ -241,19 +242,26 @@ impl Engine for DockerEngine {
         to.flush().await.map_err(|e| EngineError::Failed { doing, error: e.to_string() })
     }
 
-    async fn watch(&self, deaths: mpsc::Sender<Died>) {
+    async fn watch(&self, news: mpsc::Sender<News>) {
         let filters = HashMap::from([
             ("type", vec!["container".to_owned()]),
             ("event", vec!["die".to_owned(), "destroy".to_owned()]),
             ("label", vec![format!("{LABEL_INSTANCE}={}", self.instance)]),
         ]);
-        while !deaths.is_closed() {
-            let options = EventsOptionsBuilder::new().filters(&filters).build();
-            let mut events = std::pin::pin!(self.docker.events(Some(options)));
-            while let Some(Ok(event)) = events.next().await {
-                let Some(session) = session_of(&event) else { continue };
-                if deaths.send(Died { session }).await.is_err() {
+        while !news.is_closed() {
+            let since = clock::now() / 1_000_000;
+            if self.docker.ping().await.is_ok() {
+                // Whoever looks around now, and whoever died since, are both heard of.
+                if news.send(News::Back).await.is_err() {
                     return;
+                }
+                let options = EventsOptionsBuilder::new().filters(&filters).since(&since.to_string()).build();
+                let mut events = std::pin::pin!(self.docker.events(Some(options)));
+                while let Some(Ok(event)) = events.next().await {
+                    let Some(session) = session_of(&event) else { continue };
+                    if news.send(News::Died { session }).await.is_err() {
+                        return;
+                    }
                 }
             }
             sleep(RETRY).await;

@@ -25,7 +25,7 @@ use nix::{
 use tokio::{sync::mpsc, time::sleep};
 
 use super::{
-    Died, Engine, EngineError, FOLDER, Found, GUEST, HOME, Health, SETTINGS, State, Unit, WORKSPACE,
+    Engine, EngineError, FOLDER, Found, GUEST, HOME, Health, News, SETTINGS, State, Unit, WORKSPACE,
 };
 use crate::id::SessionId;
 
@@ -199,13 +199,13 @@ impl Engine for LocalEngine {
         if status.success() { Ok(()) } else { Err(failed(format!("tar ended with {status}"))) }
     }
 
-    async fn watch(&self, deaths: mpsc::Sender<Died>) {
+    async fn watch(&self, news: mpsc::Sender<News>) {
         let mut dead = Vec::new();
-        while !deaths.is_closed() {
+        while !news.is_closed() {
             for found in self.list().await.unwrap_or_default() {
                 if !found.running && !dead.contains(&found.session) {
                     dead.push(found.session);
-                    if deaths.send(Died { session: found.session }).await.is_err() {
+                    if news.send(News::Died { session: found.session }).await.is_err() {
                         return;
                     }
                 }

@@ -51,6 +51,8 @@ fn bundle_of(frames: &[(Kind, Vec<u8>)]) -> (tempfile::TempDir, Vec<u8>) {
         journal.append(Draft { time, origin: n as u64 + 1, kind: *kind, payload }).expect("appended");
     }
     let key = SigningKey::load_or_create(&dir.path().join("key")).expect("a key");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(journal.seal(&key)).expect("sealed");
     let source = Source {
         session: session(id),
         spec: Spec {
@@ -58,6 +60,7 @@ fn bundle_of(frames: &[(Kind, Vec<u8>)]) -> (tempfile::TempDir, Vec<u8>) {
             profile_name: "demo".to_owned(),
             profile: Profile::default(),
             workspace: None,
+            own_key: false,
             cols: 80,
             rows: 24,
         },

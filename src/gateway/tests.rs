@@ -40,6 +40,7 @@ fn fixture(change: impl FnOnce(&mut Profile)) -> Fixture {
         profile_name: "p".to_owned(),
         profile,
         workspace: None,
+        own_key: false,
         cols: 80,
         rows: 24,
     };

@@ -144,19 +144,23 @@ fn read(
             };
             reader = back;
             match batch {
-                Ok(Batch { events, frames: 1.. }) => {
+                Batch { events, error: Some(error), .. } => {
+                    // What was good before the damage is told first.
+                    if !events.is_empty() {
+                        yield Ok(events);
+                    }
+                    tracing::error!(session = %id, %error, "a timeline could not be read");
+                    yield Err(error);
+                    return;
+                }
+                Batch { events, frames: 1.., .. } => {
                     if !events.is_empty() {
                         yield Ok(events);
                     }
                     continue;
                 }
-                Ok(_) if over => return,
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::error!(session = %id, %error, "a timeline could not be read");
-                    yield Err(error);
-                    return;
-                }
+                _ if over => return,
+                _ => {}
             }
             let (Some(head), Some(view)) = (&mut head, &mut view) else { return };
             tokio::select! {
@@ -172,10 +176,12 @@ struct Batch {
     events: Vec<Event>,
     /// Frames read, whether they made an event or not.
     frames: usize,
+    /// Why there is no more to read.
+    error: Option<JournalError>,
 }
 
-fn batch(mut reader: Reader) -> (Reader, Result<Batch, JournalError>) {
-    let mut batch = Batch { events: Vec::new(), frames: 0 };
+fn batch(mut reader: Reader) -> (Reader, Batch) {
+    let mut batch = Batch { events: Vec::new(), frames: 0, error: None };
     let mut bytes = 0;
     while batch.frames < BATCH_FRAMES && bytes < BATCH_BYTES {
         match reader.next() {
@@ -184,11 +190,12 @@ fn batch(mut reader: Reader) -> (Reader, Result<Batch, JournalError>) {
                 bytes += entry.payload.len();
                 batch.events.extend(timeline::events(&entry));
             }
-            // What was good before the damage is told first; the next batch meets the damage again.
-            Some(Err(_)) if batch.frames > 0 => break,
-            Some(Err(error)) => return (reader, Err(error)),
+            Some(Err(error)) => {
+                batch.error = Some(error);
+                break;
+            }
             None => break,
         }
     }
-    (reader, Ok(batch))
+    (reader, batch)
 }

@@ -88,7 +88,10 @@ impl Failure {
                 Refusal::Limit(_) => (StatusCode::TOO_MANY_REQUESTS, "limit_reached"),
                 Refusal::Invite => (StatusCode::NOT_FOUND, "invite_not_valid"),
                 Refusal::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+                Refusal::NotYet(_) => (StatusCode::SERVICE_UNAVAILABLE, "session_waits"),
                 Refusal::Full => (StatusCode::INSUFFICIENT_STORAGE, "disk_full"),
+                Refusal::ReadOnly => (StatusCode::INSUFFICIENT_STORAGE, "disk_read_only"),
+                Refusal::Damaged(_) => (StatusCode::INTERNAL_SERVER_ERROR, "record_damaged"),
                 Refusal::Engine(_) => (StatusCode::BAD_GATEWAY, "engine_failed"),
                 Refusal::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
             },
@@ -122,9 +125,8 @@ impl Failure {
     fn advice(&self) -> Option<(header::HeaderName, HeaderValue)> {
         match self {
             Failure::Throttled { retry_after_s } => Some((header::RETRY_AFTER, (*retry_after_s).into())),
-            Failure::Refused(Refusal::Stopping | Refusal::Full) | Failure::NotReady(_) => {
-                Some((header::RETRY_AFTER, HeaderValue::from_static("5")))
-            }
+            Failure::Refused(Refusal::Stopping | Refusal::NotYet(_) | Refusal::Full | Refusal::ReadOnly)
+            | Failure::NotReady(_) => Some((header::RETRY_AFTER, HeaderValue::from_static("5"))),
             Failure::Unauthenticated | Failure::WrongToken => {
                 Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
             }
@@ -194,7 +196,10 @@ impl IntoResponses for Anybody {
             (StatusCode::BAD_REQUEST, "A field of the request is wrong; `field` names it."),
             (StatusCode::FORBIDDEN, "The caller may not, or the request comes from another site."),
             (StatusCode::MISDIRECTED_REQUEST, "The request names a host that is not ours."),
-            (StatusCode::INTERNAL_SERVER_ERROR, "Something inside failed; the daemon's log says what."),
+            (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "Something inside failed: a record is damaged, or the daemon's log says what.",
+            ),
         ])
     }
 }
@@ -225,6 +230,8 @@ impl IntoResponses for OfSession {
                 StatusCode::CONFLICT,
                 "Several sessions have this prefix, or the session's phase does not allow it.",
             ),
+            (StatusCode::SERVICE_UNAVAILABLE, "The session is not taken over from an earlier daemon yet."),
+            (StatusCode::INSUFFICIENT_STORAGE, "The disk of the state folder is full, or read-only."),
         ]));
         responses
     }
@@ -253,7 +260,7 @@ impl IntoResponses for Starting {
         responses.extend(documented(&[
             (StatusCode::BAD_GATEWAY, "The engine failed."),
             (StatusCode::SERVICE_UNAVAILABLE, "The daemon is stopping."),
-            (StatusCode::INSUFFICIENT_STORAGE, "The disk of the state folder is full."),
+            (StatusCode::INSUFFICIENT_STORAGE, "The disk of the state folder is full, or read-only."),
         ]));
         responses
     }

@@ -7,7 +7,8 @@
 //!                     └──▶ typed (≤ 256 KiB) ──▶ fingers ──▶ Hands::input
 //! ```
 //!
-//! The three run side by side in one task, and the first to end ends the others. A client that does not
+//! The three run side by side in one task, and the first to end ends the others; but what the client typed
+//! before it left is typed, within two seconds. A client that does not
 //! read stalls its own eyes and nothing else: it holds no queue, and skips to a snapshot when it reads
 //! again. A program that does not read stalls the fingers, and the ears only once 256 KiB are typed ahead.
 
@@ -46,7 +47,6 @@ use super::{
 };
 use crate::{
     api::{FromTerminal, Role, TerminalQuery, ToTerminal},
-    lifecycle::Denied,
     session::{Hands, SessionHandle, Sight, Viewer},
     supervisor::Refusal,
 };
@@ -63,6 +63,9 @@ const PING: Duration = Duration::from_secs(15);
 const SILENCE: Duration = Duration::from_secs(50);
 /// How long one write may take before the client counts as stalled for good.
 const WRITE: Duration = Duration::from_secs(30);
+
+/// How long what was typed last may take to be typed once the client has gone.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 type Sink = SplitSink<WebSocket, Message>;
 type Stream = SplitStream<WebSocket>;
@@ -89,7 +92,7 @@ pub(super) async fn terminal(
 ) -> Result<Response, Failure> {
     caller.may_see(id)?;
     let upgrade = upgrade.map_err(|_| Failure::NoUpgrade)?;
-    let handle = state.supervisor.live(id).ok_or(Refusal::Denied(Denied::Ended))?;
+    let handle = state.supervisor.handle(id)?;
     let seated = caller.sits_at(id);
     let who = match &caller {
         Caller::Admin(admin) if !seated => admin.who.clone(),
@@ -115,17 +118,21 @@ enum Over {
     Nonsense,
 }
 
-async fn converse(state: AppState, handle: SessionHandle, viewer: Viewer, socket: WebSocket) {
+async fn converse(state: AppState, handle: SessionHandle, mut viewer: Viewer, socket: WebSocket) {
     let (mut sink, stream) = socket.split();
     let window = Window::default();
     let heard = Heard::now();
     let hands = viewer.hands();
-    let room = Semaphore::new(TYPED_LIMIT);
-    let (typed, typing) = mpsc::channel(TYPED_MESSAGES);
+    let mut hearing = pin!(ears_and_fingers(stream, &hands, &window, &heard));
     let over = tokio::select! {
-        over = eyes(&mut sink, viewer, &window, &heard) => over,
-        over = ears(stream, &hands, &window, &heard, typed, &room) => over,
-        () = fingers(&hands, typing, &room) => Over::Gone,
+        over = &mut hearing => over,
+        over = eyes(&mut sink, &mut viewer, &window, &heard) => {
+            if matches!(over, Over::Gone) {
+                // It reads no more, and may have typed before it left.
+                timeout(LAST_WORDS, hearing).await.ok();
+            }
+            over
+        }
         () = state.stopping.cancelled() => Over::Stopping,
     };
     let (code, reason) = match over {
@@ -140,7 +147,7 @@ async fn converse(state: AppState, handle: SessionHandle, viewer: Viewer, socket
 }
 
 /// Shows the client what the viewer sees.
-async fn eyes(sink: &mut Sink, mut viewer: Viewer, window: &Window, heard: &Heard) -> Over {
+async fn eyes(sink: &mut Sink, viewer: &mut Viewer, window: &Window, heard: &Heard) -> Over {
     let mut ping = interval(PING);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut waiting = None;
@@ -159,7 +166,7 @@ async fn eyes(sink: &mut Sink, mut viewer: Viewer, window: &Window, heard: &Hear
         };
         let Some(sight) = sight else { return Over::Stopping };
         let ended = matches!(sight, Sight::Exit { .. });
-        for message in render(sight, &mut viewer, &mut waiting, window) {
+        for message in render(sight, viewer, &mut waiting, window) {
             if write(sink, message).await.is_err() {
                 return Over::Gone;
             }
@@ -222,6 +229,19 @@ async fn write(sink: &mut Sink, message: Message) -> Result<(), ()> {
     }
 }
 
+/// Hears the client out: what it typed before it left is typed too.
+async fn ears_and_fingers(stream: Stream, hands: &Hands, window: &Window, heard: &Heard) -> Over {
+    let room = Semaphore::new(TYPED_LIMIT);
+    let (typed, typing) = mpsc::channel(TYPED_MESSAGES);
+    let mut fingers = pin!(fingers(hands, typing, &room));
+    let over = tokio::select! {
+        over = ears(stream, hands, window, heard, typed, &room) => over,
+        () = &mut fingers => Over::Gone,
+    };
+    timeout(LAST_WORDS, fingers).await.ok();
+    over
+}
+
 /// Takes what the client says. Typed bytes wait for the program elsewhere; nothing else ever waits for it.
 async fn ears(
     mut stream: Stream,
@@ -278,15 +298,13 @@ impl From<Message> for Said {
     }
 }
 
-/// Types what the client typed, at the program's speed.
+/// Types what the client typed, at the program's speed, until the ears have ended and all of it is typed.
 async fn fingers(hands: &Hands, mut typing: mpsc::Receiver<Bytes>, room: &Semaphore) {
     while let Some(bytes) = typing.recv().await {
         let weight = weight(&bytes);
         hands.input(bytes).await;
         room.add_permits(weight as usize);
     }
-    // The ears have ended, and with them the conversation.
-    pin!(std::future::pending::<()>()).await;
 }
 
 fn weight(bytes: &Bytes) -> u32 {

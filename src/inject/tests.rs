@@ -7,6 +7,7 @@ fn spec(credential: Credential) -> Spec {
         profile_name: "p".to_owned(),
         profile: Profile { credential, ..Profile::default() },
         workspace: None,
+        own_key: false,
         cols: 80,
         rows: 24,
     }

@@ -1,77 +1,65 @@
 //! Making frames durable: many callers, one sync.
 //!
-//! Whoever finds nobody syncing does it for all; the others wait for the result. A sync that failed is
-//! final for the journal: the kernel may have dropped the pages, and a later sync would say yes without
-//! having written them.
+//! Whoever finds nobody syncing does it for all; the others wait for the result. What a failed sync means for
+//! the bytes is the business of [`super::tail`].
 
-use std::{fs::File, path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{Mutex, watch},
+    sync::{Mutex, OwnedMutexGuard, watch},
     time::{Instant, sleep_until},
 };
-
-use super::JournalError;
 
 /// Least time between two syncs of one journal.
 const EVERY: Duration = Duration::from_millis(2);
 
-pub(super) struct Committer {
+/// The one turn at syncing that there is at a time.
+pub(super) struct Turns {
     /// The last frame that is on disk.
     done: watch::Sender<u64>,
-    turn: Mutex<Turn>,
+    last: Arc<Mutex<Instant>>,
 }
 
-struct Turn {
-    last: Instant,
-    failed: Option<String>,
+/// It is this caller's. The turn goes along to the thread that syncs, so that a caller who is dropped
+/// meanwhile lets nobody else begin before the result is noted.
+pub(super) struct Turn {
+    done: watch::Sender<u64>,
+    last: OwnedMutexGuard<Instant>,
 }
 
-impl Committer {
-    pub(super) fn new() -> Committer {
-        Committer {
-            done: watch::Sender::new(0),
-            turn: Mutex::new(Turn { last: Instant::now(), failed: None }),
-        }
+impl Turns {
+    pub(super) fn new() -> Turns {
+        Turns { done: watch::Sender::new(0), last: Arc::new(Mutex::new(Instant::now())) }
     }
 
-    /// Waits until `through` is on disk. `source` tells the file to sync and the last frame in it.
-    pub(super) async fn commit(
-        &self,
-        through: u64,
-        source: impl Fn() -> (Arc<File>, u64, PathBuf),
-    ) -> Result<(), JournalError> {
-        if *self.done.borrow() >= through {
-            return Ok(());
+    /// Waits for a turn; `None` when somebody has brought `through` to the disk meanwhile. With `again`,
+    /// takes a turn even so.
+    pub(super) async fn take(&self, through: u64, again: bool) -> Option<Turn> {
+        let is_done = || *self.done.borrow() >= through && !again;
+        if is_done() {
+            return None;
         }
-        let mut turn = self.turn.lock().await;
-        // Somebody may have done it while this caller waited for its turn.
-        if *self.done.borrow() >= through {
-            return Ok(());
+        let last = Arc::clone(&self.last).lock_owned().await;
+        // Somebody may have done it while this caller waited.
+        if is_done() {
+            return None;
         }
-        let (_, _, path) = source();
-        if let Some(error) = &turn.failed {
-            return Err(JournalError::Broken { path, error: error.clone() });
-        }
-        sleep_until(turn.last + EVERY).await;
-        let (file, last, path) = source();
-        let synced = tokio::task::spawn_blocking(move || file.sync_data()).await;
-        turn.last = Instant::now();
-        match synced {
-            Ok(Ok(())) => {
-                self.done.send_if_modified(|done| {
-                    last > *done && {
-                        *done = last;
-                        true
-                    }
-                });
-                Ok(())
-            }
-            Ok(Err(error)) => {
-                turn.failed = Some(error.to_string());
-                Err(JournalError::io(&path, error))
-            }
-            Err(error) => Err(JournalError::Broken { path, error: error.to_string() }),
+        sleep_until(*last + EVERY).await;
+        Some(Turn { done: self.done.clone(), last })
+    }
+}
+
+impl Turn {
+    /// Everything up to this frame is on disk, if anything is told.
+    pub(super) fn end(mut self, through: Option<u64>) {
+        *self.last = Instant::now();
+        if let Some(last) = through {
+            self.done.send_if_modified(|done| {
+                last > *done && {
+                    *done = last;
+                    true
+                }
+            });
         }
     }
 }

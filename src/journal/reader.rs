@@ -43,11 +43,10 @@ impl Reader {
     }
 
     fn step(&mut self) -> Result<Option<Entry>, JournalError> {
-        // Whether a later segment was there before this one was read to its end, which then is the last there is.
-        let mut complete = false;
+        let mut looked_again = false;
         loop {
             let Some(walk) = &mut self.walk else {
-                if !self.enter_first()? {
+                if !self.enter_segment()? {
                     return Ok(None);
                 }
                 continue;
@@ -56,14 +55,15 @@ impl Reader {
             let (from, kinds, next) = (self.from, &self.kinds, self.next);
             let step = walk.step(|kind| next >= from && kinds.as_ref().is_none_or(|k| k.contains(&kind)))?;
             match step {
-                Step::End => match self.later_segment()? {
+                Step::End if !walk.is_current()? => {
+                    self.walk = Some(Walk::open(&segment_path(&self.dir, self.segment), before)?);
+                }
+                Step::End if self.enter_segment()? => {}
+                Step::End => match self.gap()? {
                     None => return Ok(None),
-                    Some(first) if first == self.next => {
-                        self.enter(first)?;
-                        complete = false;
-                    }
-                    Some(first) if complete => return Err(self.hole(first, before)),
-                    Some(_) => complete = true,
+                    // The segment may have grown between its last look and the folder's.
+                    Some(_) if !std::mem::replace(&mut looked_again, true) => {}
+                    Some(gap) => return Err(gap),
                 },
                 Step::Passed(head) => self.advance(&head, before)?,
                 Step::Frame(head, _, payload) => {
@@ -84,35 +84,39 @@ impl Reader {
         Ok(())
     }
 
-    /// Goes to the segment that holds the first frame to be read; false if there is none yet.
-    fn enter_first(&mut self) -> Result<bool, JournalError> {
+    /// Goes to the segment that holds the next frame, if that is another one, and is there.
+    fn enter_segment(&mut self) -> Result<bool, JournalError> {
         let all = segments(&self.dir)?;
-        let Some(&earliest) = all.first() else { return Ok(false) };
-        let Some(&first) = all.iter().rev().find(|first| **first <= self.from.max(1)) else {
-            self.next = self.from.max(1);
-            return Err(self.hole(earliest, 0));
+        let wanted = if self.walk.is_none() {
+            all.iter().rev().find(|first| **first <= self.from.max(1)).copied()
+        } else {
+            all.iter().find(|first| **first == self.next && **first > self.segment).copied()
         };
-        self.enter(first)?;
-        Ok(true)
-    }
-
-    fn enter(&mut self, first: u64) -> Result<(), JournalError> {
+        let Some(first) = wanted else {
+            return match all.first() {
+                Some(first) if self.walk.is_none() => {
+                    let problem = format!("frames {} to {} are missing", self.from.max(1), first - 1);
+                    Err(JournalError::Damaged { path: segment_path(&self.dir, *first), at: 0, problem })
+                }
+                _ => Ok(false),
+            };
+        };
         self.walk = Some(Walk::open(&segment_path(&self.dir, first), 0)?);
         self.segment = first;
         self.next = first;
-        Ok(())
+        Ok(true)
     }
+}
 
-    /// The segment after the one being read. It is made once that one is complete.
-    fn later_segment(&self) -> Result<Option<u64>, JournalError> {
-        Ok(segments(&self.dir)?.into_iter().find(|first| *first > self.segment))
-    }
-
-    /// Frames between those read and the segment that begins with `first` are not there.
-    fn hole(&self, first: u64, at: u64) -> JournalError {
-        let path = segment_path(&self.dir, self.segment.max(1));
-        let problem = format!("the next segment begins with frame {first} and not with {}", self.next);
-        JournalError::Damaged { path, at, problem }
+impl Reader {
+    /// What is wrong when this segment has ended, later ones are there, and none of them goes on from here.
+    fn gap(&self) -> Result<Option<JournalError>, JournalError> {
+        let later = segments(&self.dir)?.into_iter().find(|first| *first > self.segment);
+        Ok(later.filter(|first| *first != self.next).map(|first| {
+            let problem = format!("frames {} to {} are missing", self.next, first.saturating_sub(1));
+            let at = self.walk.as_ref().map_or(0, |walk| walk.offset);
+            JournalError::Damaged { path: segment_path(&self.dir, self.segment), at, problem }
+        }))
     }
 }
 

@@ -1,8 +1,9 @@
 //! Walking one segment's frames: the one place that knows a torn tail from damage.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, BufReader, Read, Seek, SeekFrom},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -84,6 +85,14 @@ impl Walk {
         };
         let kind = Kind::from_u8(header[32]).unwrap_or(Kind::Marker);
         Ok(Step::Passed(Head { seq: field(8), time: field(16), origin: field(24), kind }))
+    }
+
+    /// Whether the file that is read is still the segment: one that was in doubt is replaced by another.
+    pub(super) fn is_current(&self) -> Result<bool, JournalError> {
+        let error = |e| JournalError::io(&self.path, e);
+        let (ours, there) =
+            (self.file.get_ref().metadata().map_err(error)?, fs::metadata(&self.path).map_err(error)?);
+        Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino()))
     }
 
     /// Goes back over what was read of a frame that is not all there.

@@ -5,6 +5,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::keys::SigningKey;
 
+mod disk;
+
 const SMALL: u64 = 2000; // bytes: segments are rolled often
 
 fn draft(payload: &[u8], origin: u64) -> Draft<'_> {
@@ -347,6 +349,18 @@ fn a_segment_that_found_no_room_begins_when_there_is() {
     verify(&path).expect("the chain holds");
     drop(journal);
     Journal::open_with(&path, id, 4096).expect("it can be opened");
+}
+
+#[tokio::test]
+async fn a_seal_speaks_of_every_frame_before_it_wherever_a_segment_ends() {
+    for length in 1400..1500 {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("j");
+        let journal = Journal::create_with(&path, SessionId::new(), SMALL).expect("created");
+        journal.append(draft(&vec![b'x'; length], 1)).expect("appended");
+        journal.seal(&key(dir.path())).await.expect("sealed");
+        assert!(verify(&path).expect("the chain holds").seal.is_some(), "{length}");
+    }
 }
 
 #[test]

@@ -1,10 +1,8 @@
 //! Appending: one lock, one write a frame, segments rolled, requests remembered.
 
 use std::{
-    collections::{HashSet, VecDeque},
-    fs::{self, File, OpenOptions},
-    io::{self, IoSlice, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    fs,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -13,19 +11,16 @@ use sandbox_guest::frame::{self, HEADER, Head, Kind};
 use tokio::sync::watch;
 
 use super::{
-    Draft, JournalError, Position, Reader, Recovered, SegmentHead, VERSION, commit::Committer, segment::Step,
-    segment::Walk, segment_path, segments,
+    Draft, JournalError, Position, Reader, Recovered, SegmentHead, VERSION,
+    commit::Turns,
+    recover::{self, Requests},
+    segment_path, segments,
+    tail::Tail,
 };
-use crate::{
-    clock,
-    id::SessionId,
-    keys::{hex, unhex},
-};
+use crate::{clock, id::SessionId, keys::hex};
 
 /// The longest segment.
 const SEGMENT_LIMIT: u64 = 64 << 20; // bytes
-/// Requests that are remembered, to know one that comes twice.
-const REQUESTS: usize = 65_536;
 
 /// Writes a session's journal. Clones share it.
 #[derive(Clone)]
@@ -39,24 +34,20 @@ struct Shared {
     segment_limit: u64,
     writer: Mutex<Writer>,
     head: watch::Sender<u64>,
-    committer: Committer,
+    turns: Turns,
+    /// Whether a sync has failed and none has succeeded since.
+    doubtful: watch::Sender<bool>,
 }
 
 struct Writer {
-    file: Arc<File>,
-    at: Position,
+    tail: Tail,
+    /// First frame of the tail's segment.
+    segment: u64,
     next: u64,
     chain: [u8; 32],
     bytes_before: u64,
     requests: Requests,
     sealed: bool,
-}
-
-/// The numbers of the last requests, bounded.
-#[derive(Default)]
-struct Requests {
-    known: HashSet<u64>,
-    order: VecDeque<u64>,
 }
 
 impl Journal {
@@ -70,15 +61,10 @@ impl Journal {
         session: SessionId,
         segment_limit: u64,
     ) -> Result<Journal, JournalError> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .map_err(|e| JournalError::io(dir, e))?;
-        let file = Arc::new(create_segment(dir, 1)?);
+        make_dir(dir)?;
         let writer = Writer {
-            file,
-            at: Position { segment: 1, offset: 0 },
+            tail: Tail::create(&segment_path(dir, 1))?,
+            segment: 1,
             next: 1,
             chain: [0; 32],
             bytes_before: 0,
@@ -86,14 +72,12 @@ impl Journal {
             sealed: false,
         };
         let journal = Journal::over(dir, session, segment_limit, writer);
-        let mut writer = journal.lock();
-        journal.begin_segment(&mut writer)?;
-        drop(writer);
+        journal.begin_segment(&mut journal.lock())?;
         Ok(journal)
     }
 
-    /// Opens a journal that an earlier daemon wrote, cutting a torn tail back to the last good frame. All that is
-    /// left is on disk then.
+    /// Opens a journal that an earlier daemon wrote, cutting a torn tail back to the last good frame. Where
+    /// that daemon did not get as far as to make one, it is made.
     pub fn open(dir: &Path, session: SessionId) -> Result<(Journal, Recovered), JournalError> {
         Journal::open_with(dir, session, SEGMENT_LIMIT)
     }
@@ -103,64 +87,36 @@ impl Journal {
         session: SessionId,
         segment_limit: u64,
     ) -> Result<(Journal, Recovered), JournalError> {
+        make_dir(dir)?;
         let all = segments(dir)?;
-        let Some(&last) = all.last() else {
+        let Some(&segment) = all.last() else {
             return Ok((Journal::create_with(dir, session, segment_limit)?, Recovered::default()));
         };
         let mut requests = Requests::default();
         let mut recovered = Recovered::default();
-        // One segment more than the last, for the requests that may yet come twice.
-        let mut found = Scan::default();
-        let mut expected = if all.len() <= 2 { 1 } else { all[all.len() - 2] };
-        for &first in &all[all.len().saturating_sub(2)..] {
-            if first != expected {
-                let problem = format!("frame {first} stands where {expected} should");
-                return Err(JournalError::Damaged { path: segment_path(dir, first), at: 0, problem });
-            }
-            found = scan(dir, first, &mut requests, &mut recovered)?;
-            expected = found.next;
-        }
-        for &first in all[..all.len().saturating_sub(2)].iter().rev() {
-            if recovered.last_record > 0 {
-                break;
-            }
-            // Nothing but telemetry since: the guest's last record stands further back.
-            let mut earlier = Recovered::default();
-            scan(dir, first, &mut Requests::default(), &mut earlier)?;
-            recovered.last_record = earlier.last_record;
-        }
-        let path = segment_path(dir, last);
-        recovered.cut_bytes = cut(&path, found.end)?;
-        if found.next == 0 {
-            // Not even the segment's first frame was whole.
-            found.next = last;
-            found.chain = chain_before(dir, &all)?;
-        }
-        recovered.last_seq = found.next - 1;
-        let file = OpenOptions::new().append(true).open(&path).map_err(|e| JournalError::io(&path, e))?;
-        // An earlier daemon may have died between writing a frame and its commit. Who opens the journal takes
-        // what is in it for recorded, and tells the guest so.
-        file.sync_data().map_err(|e| JournalError::io(&path, e))?;
+        let end = recover::find_end(dir, &all, &mut requests, &mut recovered)?;
+        let path = segment_path(dir, segment);
+        recovered.cut_bytes = recover::cut(&path, end.offset)?;
+        recovered.last_seq = end.next - 1;
         let mut bytes_before = 0;
         for first in &all[..all.len() - 1] {
             let path = segment_path(dir, *first);
             bytes_before += fs::metadata(&path).map_err(|e| JournalError::io(&path, e))?.len();
         }
+        let tail = Tail::open(&path, end.offset)?;
+        // An earlier daemon may have died between writing a frame and its commit. Who opens the journal takes what
+        // is in it for recorded, and tells the guest so.
+        tail.pending().sync().map_err(|e| JournalError::io(&path, e))?;
         let writer = Writer {
-            file: Arc::new(file),
-            at: Position { segment: last, offset: found.end },
-            next: found.next,
-            chain: found.chain,
+            tail,
+            segment,
+            next: end.next,
+            chain: end.chain,
             bytes_before,
             requests,
             sealed: recovered.sealed,
         };
-        let journal = Journal::over(dir, session, segment_limit, writer);
-        if found.end == 0 {
-            journal.begin_segment(&mut journal.lock())?;
-            recovered.last_seq += 1;
-        }
-        Ok((journal, recovered))
+        Ok((Journal::over(dir, session, segment_limit, writer), recovered))
     }
 
     fn over(dir: &Path, session: SessionId, segment_limit: u64, writer: Writer) -> Journal {
@@ -172,7 +128,8 @@ impl Journal {
                 segment_limit,
                 writer: Mutex::new(writer),
                 head: watch::Sender::new(head),
-                committer: Committer::new(),
+                turns: Turns::new(),
+                doubtful: watch::Sender::new(false),
             }),
         }
     }
@@ -189,19 +146,15 @@ impl Journal {
 
     fn append_locked(&self, writer: &mut Writer, draft: Draft<'_>) -> Result<u64, JournalError> {
         let len = (HEADER + draft.payload.len()) as u64;
-        if writer.at.offset + len > self.shared.segment_limit
-            && writer.at.offset > 0
-            && draft.kind != Kind::Segment
-        {
+        if writer.tail.len() > 0 && writer.tail.len() + len > self.shared.segment_limit {
             self.roll(writer)?;
-        } else if writer.at.offset == 0 {
-            // The disk was full when this segment was to begin.
+        }
+        // Where the disk was full when it was rolled, a segment may still be without its first frame.
+        if writer.tail.len() == 0 {
             self.begin_segment(writer)?;
         }
         let seq = self.write(writer, draft)?;
-        if is_request(draft.kind) && draft.origin > 0 {
-            writer.requests.add(draft.origin);
-        }
+        writer.requests.note(draft.kind, draft.origin);
         self.shared.head.send_replace(seq);
         Ok(seq)
     }
@@ -215,21 +168,49 @@ impl Journal {
         if writer.sealed {
             return Ok(writer.next - 1);
         }
+        // A seal speaks of every frame before it: no other may come between, not even a segment's first.
+        if writer.tail.len() == 0 {
+            self.begin_segment(&mut writer)?;
+        }
         let payload = payload(writer.chain, writer.next - 1);
         let draft = Draft { time: clock::now(), origin: 0, kind: Kind::Seal, payload: &payload };
-        let seq = self.append_locked(&mut writer, draft)?;
+        let seq = self.write(&mut writer, draft)?;
+        self.shared.head.send_replace(seq);
         writer.sealed = true;
         Ok(seq)
     }
 
-    /// Waits until the frame is on disk. Many callers share one sync, at most one every 2 ms.
+    /// Waits until the frame is on disk. Many callers share one sync, at most one every 2 ms. After an error
+    /// the next commit tries again.
     pub async fn commit(&self, through: u64) -> Result<(), JournalError> {
-        let shared = Arc::clone(&self.shared);
-        let source = move || {
-            let writer = shared.writer.lock().unwrap_or_else(PoisonError::into_inner);
-            (Arc::clone(&writer.file), writer.next - 1, segment_path(&shared.dir, writer.at.segment))
-        };
-        self.shared.committer.commit(through, source).await
+        let again = *self.shared.doubtful.borrow();
+        let Some(turn) = self.shared.turns.take(through, again).await else { return Ok(()) };
+        let journal = self.clone();
+        let synced = tokio::task::spawn_blocking(move || {
+            let (pending, last, path) = {
+                let writer = journal.lock();
+                (writer.tail.pending(), writer.next - 1, journal.segment(&writer))
+            };
+            let synced = pending.sync();
+            let mut writer = journal.lock();
+            writer.tail.settle(&pending, &synced);
+            journal.shared.doubtful.send_replace(writer.tail.is_doubtful());
+            drop(writer);
+            turn.end(synced.is_ok().then_some(last));
+            synced.map(drop).map_err(|e| JournalError::io(&path, e))
+        });
+        match synced.await {
+            Ok(synced) => synced,
+            Err(error) => {
+                Err(JournalError::Broken { path: self.shared.dir.clone(), error: error.to_string() })
+            }
+        }
+    }
+
+    /// Whether a sync has failed and none has succeeded since; meanwhile nothing can be appended. Whoever
+    /// holds the journal's end commits until it is well again.
+    pub fn doubtful(&self) -> watch::Receiver<bool> {
+        self.shared.doubtful.subscribe()
     }
 
     /// The last frame's number, as it grows.
@@ -240,18 +221,19 @@ impl Journal {
     /// Whether the request of this number (the origin of an OTLP or MCP frame) is in the journal. Remembers
     /// the last 65 536: more than a guest can hold unanswered.
     pub fn has_request(&self, request: u64) -> bool {
-        self.lock().requests.known.contains(&request)
+        self.lock().requests.has(request)
     }
 
     /// Bytes of all its segments.
     pub fn bytes(&self) -> u64 {
         let writer = self.lock();
-        writer.bytes_before + writer.at.offset
+        writer.bytes_before + writer.tail.len()
     }
 
     /// Where the next frame will begin, if no segment is rolled before it.
     pub fn position(&self) -> Position {
-        self.lock().at
+        let writer = self.lock();
+        Position { segment: writer.segment, offset: writer.tail.len() }
     }
 
     /// Its folder.
@@ -275,46 +257,32 @@ impl Journal {
 
     /// Goes on in a new segment. The old one is synced first, so that a commit needs to look at one file.
     fn roll(&self, writer: &mut Writer) -> Result<(), JournalError> {
-        let old = segment_path(&self.shared.dir, writer.at.segment);
-        writer.file.sync_data().map_err(|e| JournalError::io(&old, e))?;
-        let file = create_segment(&self.shared.dir, writer.next)?;
-        writer.bytes_before += writer.at.offset;
-        writer.file = Arc::new(file);
-        writer.at = Position { segment: writer.next, offset: 0 };
-        self.begin_segment(writer)
+        let completed = writer.tail.complete();
+        self.shared.doubtful.send_replace(writer.tail.is_doubtful());
+        completed?;
+        let tail = Tail::create(&segment_path(&self.shared.dir, writer.next))?;
+        writer.bytes_before += writer.tail.len();
+        writer.tail = tail;
+        writer.segment = writer.next;
+        Ok(())
     }
 
     fn write(&self, writer: &mut Writer, draft: Draft<'_>) -> Result<u64, JournalError> {
         let seq = writer.next;
         let head = Head { seq, time: draft.time, origin: draft.origin, kind: draft.kind };
         let header = frame::header(&head, draft.payload);
-        if let Err(error) = write_both(&writer.file, &header, draft.payload) {
-            let path = segment_path(&self.shared.dir, writer.at.segment);
-            // A part of a frame must not stay: the next append would stand behind it.
-            writer.file.set_len(writer.at.offset).map_err(|e| JournalError::io(&path, e))?;
-            return Err(JournalError::io(&path, error));
-        }
+        writer.tail.append(&header, draft.payload)?;
         writer.chain = chain(&writer.chain, &header, draft.payload);
-        writer.at.offset += (HEADER + draft.payload.len()) as u64;
         writer.next += 1;
         Ok(seq)
     }
 
+    fn segment(&self, writer: &Writer) -> PathBuf {
+        segment_path(&self.shared.dir, writer.segment)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Writer> {
         self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Requests {
-    fn add(&mut self, request: u64) {
-        if self.known.insert(request) {
-            self.order.push_back(request);
-        }
-        while self.order.len() > REQUESTS {
-            if let Some(oldest) = self.order.pop_front() {
-                self.known.remove(&oldest);
-            }
-        }
     }
 }
 
@@ -327,104 +295,7 @@ pub(super) fn chain(before: &[u8; 32], header: &[u8], payload: &[u8]) -> [u8; 32
     *hasher.finalize().as_bytes()
 }
 
-#[derive(Default)]
-struct Scan {
-    /// The first byte that is no good frame's.
-    end: u64,
-    /// Number of the next frame; 0 where there is no frame at all.
-    next: u64,
-    chain: [u8; 32],
-}
-
-/// Walks a segment, checking everything, noting what a writer needs to know.
-fn scan(
-    dir: &Path,
-    first: u64,
-    requests: &mut Requests,
-    recovered: &mut Recovered,
-) -> Result<Scan, JournalError> {
-    let path = segment_path(dir, first);
-    let mut walk = Walk::open(&path, 0)?;
-    let mut found = Scan::default();
-    while let Step::Frame(head, header, payload) = walk.step(|_| true)? {
-        let expected = if found.next == 0 { first } else { found.next };
-        let damaged = |problem: String| JournalError::Damaged { path: path.clone(), at: found.end, problem };
-        if head.seq != expected {
-            return Err(damaged(format!("frame {} stands where {expected} should", head.seq)));
-        }
-        if found.next == 0 {
-            let segment: SegmentHead =
-                serde_json::from_slice(&payload).map_err(|e| damaged(e.to_string()))?;
-            found.chain = unhex(&segment.chain).ok_or_else(|| damaged("its chain is no hash".to_owned()))?;
-        }
-        found.chain = chain(&found.chain, &header, &payload);
-        found.next = head.seq.saturating_add(1);
-        found.end = walk.offset;
-        if is_request(head.kind) && head.origin > 0 {
-            requests.add(head.origin);
-        } else {
-            recovered.last_record = recovered.last_record.max(head.origin);
-        }
-        recovered.sealed = head.kind == Kind::Seal;
-    }
-    Ok(found)
-}
-
-/// The chain as of the end of the segment before the last.
-fn chain_before(dir: &Path, all: &[u64]) -> Result<[u8; 32], JournalError> {
-    match all {
-        [.., before, _] => Ok(scan(dir, *before, &mut Requests::default(), &mut Recovered::default())?.chain),
-        _ => Ok([0; 32]),
-    }
-}
-
-/// Cuts a file, keeping what is cut in another beside it: it may still tell somebody something.
-fn cut(path: &Path, end: u64) -> Result<u64, JournalError> {
-    let error = |e| JournalError::io(path, e);
-    let len = fs::metadata(path).map_err(error)?.len();
-    if len > end {
-        let content = fs::read(path).map_err(error)?;
-        let end_at = usize::try_from(end).unwrap_or(content.len());
-        fs::write(path.with_extension(format!("cut-{}", clock::now())), &content[end_at..]).map_err(error)?;
-        let file = OpenOptions::new().write(true).open(path).map_err(error)?;
-        file.set_len(end).and_then(|()| file.sync_all()).map_err(error)?;
-    }
-    Ok(len - end)
-}
-
-fn create_segment(dir: &Path, first: u64) -> Result<File, JournalError> {
-    let path = segment_path(dir, first);
-    let file = OpenOptions::new()
-        .append(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|e| JournalError::io(&path, e))?;
-    File::open(dir).and_then(|d| d.sync_all()).map_err(|e| JournalError::io(dir, e))?;
-    Ok(file)
-}
-
-fn write_both(file: &File, header: &[u8], payload: &[u8]) -> io::Result<()> {
-    let mut file = file;
-    let total = header.len() + payload.len();
-    let mut done = 0;
-    while done < total {
-        let wrote = if done < header.len() {
-            file.write_vectored(&[IoSlice::new(&header[done..]), IoSlice::new(payload)])
-        } else {
-            file.write(&payload[done - header.len()..])
-        };
-        match wrote {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(n) => done += n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// Kinds whose origin is the number of a request, not of a record.
-fn is_request(kind: Kind) -> bool {
-    matches!(kind, Kind::Traces | Kind::Metrics | Kind::Logs | Kind::Mcp)
+fn make_dir(dir: &Path) -> Result<(), JournalError> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(|e| JournalError::io(dir, e))
 }

@@ -1,18 +1,23 @@
 //! A session's end, whatever its cause: take what is left, remove what was made, seal the record.
 //!
-//! The order matters. What the guest had written but not delivered lies in its spool, on our disk, and is
-//! taken first; only then may the container and the folder go. The record is sealed before anybody is told
-//! that the session has ended, so an export that follows sees the whole of it.
+//! The order matters. The container goes first, so that nothing more is written. What the guest had written but
+//! not delivered lies in its spool, on our disk, and is taken then. The record is sealed before the store says
+//! that the session has ended, so that a daemon which dies in between finds it and goes on; and before anybody
+//! is told, so that an export that follows sees the whole of it. Only then may the folder go.
 
-use std::{fs, io, path::Path, time::Duration};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use sandbox_guest::{
-    frame::{self, FrameError},
+    frame::{self, FrameError, Kind},
     wire::{self, Order},
 };
 use tokio::{
     sync::mpsc,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use super::{Command, task::Task};
@@ -20,7 +25,9 @@ use crate::{
     clock,
     engine::State,
     event::Lifecycle,
+    journal::JournalError,
     lifecycle::{Phase, Reason},
+    store::StoreError,
 };
 
 /// How long a guest may take to leave after the program's end.
@@ -31,15 +38,18 @@ const LOOK: Duration = Duration::from_millis(100);
 const REMOVE_RETRY: Duration = Duration::from_secs(2);
 /// Exit code of what was killed: 128 and the signal.
 const KILLED: i32 = 128 + nix::libc::SIGKILL;
-/// Tries before a container is left to the next reconciliation.
+/// Tries before a container is left to the supervisor, which removes what is nobody's.
 const REMOVE_TRIES: u32 = 3;
+/// Between two tries of a disk that takes nothing.
+const DISK_RETRY: Duration = Duration::from_millis(500);
 
 impl Task {
-    /// The program has ended: the guest may go, once its last record is on disk.
+    /// The program has ended: the guest may go, once its last record is on disk. Where that cannot be, its spool
+    /// is read when it is gone.
     pub(super) async fn dismiss_guest(&mut self) {
         let head = *self.shared.recorder.journal().head().borrow();
         self.shared.recorder.commit(head).await.ok();
-        self.shared.orders.send(Order::Leave).await.ok();
+        self.shared.orders.try_send(Order::Leave).ok();
         let until = Instant::now() + LEAVE_LIMIT;
         while Instant::now() < until {
             match self.engine.state(self.unit.session).await {
@@ -51,35 +61,24 @@ impl Task {
         }
     }
 
-    /// Ends the session.
+    /// Ends the session; or, where the disk takes nothing and the daemon stops meanwhile, leaves the rest of it to
+    /// the next one.
     pub(super) async fn finish(mut self, commands: &mut mpsc::Receiver<Command>) {
-        if matches!(self.reason, None | Some(Reason::Exited { code: KILLED }))
-            && let Ok(State::Exited { oom: true, .. }) = self.engine.state(self.unit.session).await
-        {
-            // Inside gVisor the guest sees no count of such kills; the engine does.
-            self.reason = Some(Reason::Oom);
-        }
+        self.name_the_reason().await;
         self.remove_container().await;
-        self.drain_spool().await;
-        let reason = self.reason.clone().unwrap_or(Reason::DaemonLostContainer);
-        self.reason = Some(reason.clone());
-        self.view.ended_at = Some(clock::timestamp(clock::now()));
-        self.view.expires_at = None;
-        self.view.warning = None;
-        self.phase = Phase::Ended;
-        self.view.phase = Phase::Ended;
-        self.view.reason = Some(reason.clone());
-        self.record.event(&Lifecycle::Phase { phase: Phase::Ended, reason: Some(reason.clone()) });
-        self.record.keep(true).await;
-        if let Err(error) = self.shared.recorder.journal().seal(&self.key).await {
-            tracing::error!(session = %self.shared.id, %error, "the record could not be sealed");
+        while let Err(error) = self.complete().await {
+            if self.said.is_none() {
+                tracing::error!(session = %self.shared.id, %error, "the session's end waits for the disk");
+            }
+            self.said = Some(format!("its end waits for the disk: {error}"));
+            self.show();
+            if !self.wait(commands).await {
+                return;
+            }
         }
         self.show();
-        self.view.viewers = 0;
-        if let Err(error) = self.store.set_ended(&self.view).await {
-            tracing::error!(session = %self.shared.id, %error, "the session's end could not be stored");
-        }
         self.remove_leftovers().await;
+        let reason = self.reason.clone().unwrap_or(Reason::DaemonLostContainer);
         tracing::info!(session = %self.shared.id, reason = reason.phrase(), "session ended");
         self.shared.exit.send_replace(Some((self.view.exit_code, reason)));
         // Viewers that still need a snapshot for the last screen get it.
@@ -97,6 +96,64 @@ impl Task {
         timeout(LEAVE_LIMIT, answer).await.ok();
     }
 
+    /// Asks the engine while it still knows, and puts a reason on record before its evidence is removed.
+    async fn name_the_reason(&mut self) {
+        if let Ok(State::Exited { oom: true, .. }) = self.engine.state(self.unit.session).await {
+            match &self.reason {
+                // Inside gVisor the guest sees no count of such kills; the engine does.
+                None | Some(Reason::Exited { code: KILLED }) => self.reason = Some(Reason::Oom),
+                Some(_) => {}
+            }
+        }
+        let only_here = matches!(self.reason, Some(Reason::Oom | Reason::Engine { .. } | Reason::KeyLost));
+        if only_here && self.phase < Phase::Stopping && self.view.exit_code.is_none() {
+            self.enter(Phase::Stopping).await;
+        }
+    }
+
+    /// Completes the record, step by step; each is taken again from where it failed.
+    async fn complete(&mut self) -> Result<(), EndError> {
+        let recorder = self.shared.recorder.clone();
+        let head = *recorder.journal().head().borrow();
+        recorder.commit(head).await?;
+        if self.phase != Phase::Ended {
+            self.drain_spool().await?;
+            recorder.settle()?;
+            let reason = self.reason.get_or_insert(Reason::DaemonLostContainer).clone();
+            recorder
+                .event(Kind::Lifecycle, &Lifecycle::Phase { phase: Phase::Ended, reason: Some(reason) })?;
+            self.phase = Phase::Ended;
+            self.record.keep(true).await;
+        }
+        recorder.journal().seal(&self.key).await?;
+        let mut ended = self.view.clone();
+        ended.phase = Phase::Ended;
+        ended.reason.clone_from(&self.reason);
+        ended.ended_at = Some(clock::timestamp(clock::now()));
+        ended.expires_at = None;
+        ended.warning = None;
+        ended.viewers = 0;
+        self.said = None;
+        self.fill(&mut ended);
+        self.store.set_ended(&ended).await?;
+        self.view = ended;
+        Ok(())
+    }
+
+    /// Waits a little for the disk; false when the daemon stops.
+    async fn wait(&mut self, commands: &mut mpsc::Receiver<Command>) -> bool {
+        let until = Instant::now() + DISK_RETRY;
+        loop {
+            tokio::select! {
+                () = self.cancel.cancelled() => return false,
+                () = sleep_until(until) => return true,
+                Some(command) = commands.recv() => if let Command::Snapshot(reply) = command {
+                    reply.send(self.record.snapshot()).ok();
+                }
+            }
+        }
+    }
+
     async fn remove_container(&self) {
         for _ in 0..REMOVE_TRIES {
             match self.engine.remove(self.unit.session).await {
@@ -110,28 +167,34 @@ impl Task {
     }
 
     /// Takes the records that the guest had no time to deliver.
-    async fn drain_spool(&mut self) {
-        let spool = self.unit.folder.join("spool");
-        let frames = match spooled(&spool) {
-            Ok(frames) => frames,
-            Err(error) => {
-                tracing::error!(session = %self.shared.id, %error, "the guest's spool could not be read");
-                return;
-            }
-        };
-        for frame in frames {
-            if let Err(error) = wire::check_record(frame.head.kind, &frame.payload) {
-                tracing::error!(session = %self.shared.id, %error, "a frame in the guest's spool is passed over");
-                continue;
-            }
-            let mut news = self.record.take(frame).await;
-            while self.record.is_blocked() {
-                news = self.record.retry().await;
+    async fn drain_spool(&mut self) -> Result<(), EndError> {
+        // A frame that was held lies in the spool too.
+        self.record.let_go();
+        let spool = Spool::open(&self.unit.folder.join("spool"))?;
+        if let Some(first) = spool.first {
+            self.record.greet(first);
+        }
+        for frame in spool.frames() {
+            let checked = frame.and_then(|frame| {
+                wire::check_record(frame.head.kind, &frame.payload).map_err(|e| e.to_string())?;
+                Ok(frame)
+            });
+            let news = match checked {
+                Ok(frame) => self.record.take(frame).await,
+                Err(error) => {
+                    tracing::error!(session = %self.shared.id, error, "the guest's spool is damaged");
+                    self.record.event(&Lifecycle::SpoolDamaged { error });
+                    None
+                }
+            };
+            if let Some(problem) = self.record.problem() {
+                return Err(EndError::Waits(problem.to_owned()));
             }
             if let Some(news) = news {
                 self.ended(news);
             }
         }
+        Ok(())
     }
 
     async fn remove_leftovers(&self) {
@@ -141,7 +204,9 @@ impl Task {
             self.engine.remove_volume(&self.unit.volume).await.map_err(|e| e.to_string())
         };
         if let Err(error) = removed {
-            tracing::error!(session = %self.shared.id, error, volume = self.unit.volume, "the volume lingers");
+            // The folder stays, as the sign by which the supervisor finds the rest.
+            tracing::warn!(session = %self.shared.id, error, volume = self.unit.volume, "the volume lingers");
+            return;
         }
         if let Err(error) = fs::remove_dir_all(&self.unit.folder)
             && error.kind() != io::ErrorKind::NotFound
@@ -151,33 +216,78 @@ impl Task {
     }
 }
 
-/// Frames of a spool, oldest first. A torn last one was never whole, and so never sent: it ends the list.
-/// Who is root in the container can put anything in its place: a link, which might lead to another session's, is
-/// not followed, and what is no file, such as a pipe that nobody writes to, is passed over.
-fn spooled(dir: &Path) -> io::Result<impl Iterator<Item = frame::Frame>> {
-    let mut files = Vec::new();
-    match fs::symlink_metadata(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Ok(found) if !found.is_dir() => return Err(io::Error::other("it is no folder")),
-        _ => {
-            for entry in fs::read_dir(dir)? {
-                let entry = entry?;
-                if entry.file_type()?.is_file() {
-                    files.push(entry.path());
+/// Why a session cannot end yet.
+#[derive(Debug, thiserror::Error)]
+enum EndError {
+    #[error("{0}")]
+    Waits(String),
+    #[error("the guest's spool cannot be read: {0}")]
+    Spool(#[from] io::Error),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a guest left on our disk.
+struct Spool {
+    files: Vec<PathBuf>,
+    /// Number of the first record.
+    first: Option<u64>,
+}
+
+impl Spool {
+    /// Who is root in the container can put anything in its place: a link, which might lead to another session's,
+    /// is not followed, and what is no file, such as a pipe that nobody writes to, is passed over.
+    fn open(dir: &Path) -> io::Result<Spool> {
+        let mut files = Vec::new();
+        match fs::symlink_metadata(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Ok(found) if !found.is_dir() => {
+                tracing::error!(path = %dir.display(), "a guest's spool is no folder, and is not read");
+            }
+            _ => {
+                for entry in fs::read_dir(dir)? {
+                    let entry = entry?;
+                    if entry.file_type()?.is_file() {
+                        files.push(entry.path());
+                    }
                 }
             }
         }
+        files.sort();
+        // Each file is named by its first record.
+        let first = files.first().and_then(|f| f.file_name()?.to_str()?.parse().ok());
+        Ok(Spool { files, first })
     }
-    files.sort();
-    Ok(files.into_iter().flat_map(|path| {
-        let mut reader = fs::File::open(path).map(io::BufReader::new).ok();
-        std::iter::from_fn(move || match frame::read(reader.as_mut()?) {
-            Ok(frame) => frame,
-            Err(FrameError::Torn) => None,
-            Err(error) => {
-                tracing::error!(%error, "a frame in the guest's spool is damaged");
-                None
-            }
+
+    /// Its frames, oldest first. A torn last one was never whole, and so never sent: it ends the list. After
+    /// what is damaged it goes on with the next file.
+    fn frames(self) -> impl Iterator<Item = Result<frame::Frame, String>> {
+        self.files.into_iter().flat_map(|path| {
+            let mut reader = Some(fs::File::open(&path).map(io::BufReader::new));
+            std::iter::from_fn(move || {
+                let read = match reader.as_mut()? {
+                    Ok(file) => match frame::read(file) {
+                        Err(FrameError::Torn) => Ok(None),
+                        read => read.map_err(|e| e.to_string()),
+                    },
+                    Err(error) => Err(error.to_string()),
+                };
+                match read {
+                    Ok(Some(frame)) => Some(Ok(frame)),
+                    Ok(None) => None,
+                    Err(error) => {
+                        reader = None;
+                        Some(Err(format!("{}: {error}", path.display())))
+                    }
+                }
+            })
         })
-    }))
+    }
+}
+
+/// Whether a guest left nothing there that the journal could be without.
+pub(crate) fn spool_is_empty(folder: &Path) -> bool {
+    Spool::open(&folder.join("spool")).is_ok_and(|spool| spool.frames().next().is_none())
 }

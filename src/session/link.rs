@@ -51,8 +51,8 @@ pub enum Report {
 pub struct Link {
     /// `control.sock`, listening.
     pub listener: UnixListener,
-    /// What makes the container this session.
-    pub start: Arc<Start>,
+    /// What makes the container this session; `None` where it cannot be told any more.
+    pub start: Option<Arc<Start>>,
     /// To the session's task.
     pub reports: mpsc::Sender<Report>,
     /// From the session's task.
@@ -90,8 +90,8 @@ impl Link {
                 return Ok(());
             }
         };
-        if !hello.started {
-            write_order(&mut write, &Order::Start(Box::new((*self.start).clone()))).await?;
+        if let Some(start) = self.start.as_deref().filter(|_| !hello.started) {
+            write_order(&mut write, &Order::Start(Box::new(start.clone()))).await?;
         }
         if self.reports.send(Report::Hello(hello)).await.is_err() {
             return Ok(());

@@ -18,7 +18,7 @@ use sandbox_guest::{
 };
 use tokio::{
     sync::{Notify, watch},
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -54,6 +54,8 @@ pub(super) struct Record {
     context: Arc<gateway::Context>,
     /// The last record that is in the journal.
     last_record: u64,
+    /// Whether a guest, or its spool, has said which record it holds first: a gap after that is a loss.
+    greeted: bool,
     /// What the committer is to make durable.
     appended: watch::Sender<Appended>,
     /// Something that is no output is among it: the guest may wait for its acknowledgement.
@@ -105,6 +107,7 @@ impl Record {
             dir,
             context,
             last_record,
+            greeted: false,
             appended,
             urgent,
             held: None,
@@ -116,10 +119,23 @@ impl Record {
         (record, committer)
     }
 
+    /// Notes the first record that the guest still holds: a daemon has acknowledged those before it, and so
+    /// has them on disk. (The journal alone cannot tell: requests stand in it under numbers of their own.)
+    pub(super) fn greet(&mut self, first: u64) {
+        self.last_record = self.last_record.max(first.saturating_sub(1));
+        self.greeted = true;
+    }
+
     /// Takes a record, unless it has been taken before. Tells what it says of the session's life.
     pub(super) async fn take(&mut self, frame: Frame) -> Option<Lifecycle> {
         if frame.head.seq <= self.last_record {
             return None;
+        }
+        let (from, through) = (self.last_record + 1, frame.head.seq - 1);
+        if self.greeted && from <= through {
+            tracing::error!(session = %self.shared.id, from, through, "records of the guest are lost");
+            self.event(&Lifecycle::RecordsLost { from, through });
+            self.last_record = through;
         }
         if frame.head.kind == Kind::Request {
             return self.take_request(frame).await;
@@ -188,6 +204,11 @@ impl Record {
         }
     }
 
+    /// Forgets the held frame: whoever takes it again has it from the spool.
+    pub(super) fn let_go(&mut self) {
+        self.held = None;
+    }
+
     fn hold(&mut self, frame: Frame, error: &dyn std::error::Error) {
         if self.held.is_none() {
             tracing::error!(session = %self.shared.id, %error, "the journal takes nothing; the program waits");
@@ -213,11 +234,9 @@ impl Record {
         self.take(frame).await
     }
 
-    /// Appends an event of the session's life, now.
+    /// Appends an event of the session's life, now or as soon as the journal takes it.
     pub(super) fn event(&self, event: &Lifecycle) {
-        if let Err(error) = self.shared.recorder.event(Kind::Lifecycle, event) {
-            tracing::error!(session = %self.shared.id, %error, ?event, "an event could not be recorded");
-        }
+        self.shared.recorder.note(Kind::Lifecycle, event);
     }
 
     /// The screen as it is, and the frame that it stands for.
@@ -302,18 +321,34 @@ pub(super) struct Committer {
 
 impl Committer {
     pub(super) async fn run(mut self, cancel: CancellationToken) {
-        while let Some(Ok(())) = cancel.run_until_cancelled(self.appended.changed()).await {
-            cancel.run_until_cancelled(self.ripen()).await;
+        let mut doubtful = self.shared.recorder.journal().doubtful();
+        let mut failed = false;
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                changed = self.appended.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    cancel.run_until_cancelled(self.ripen()).await;
+                }
+                changed = doubtful.changed() => if changed.is_err() { return },
+                () = sleep(RETRY), if failed => {}
+            }
             let Appended { record, seq, bytes, .. } = *self.appended.borrow_and_update();
             self.durable = bytes;
+            doubtful.mark_unchanged();
             match self.shared.recorder.commit(seq).await {
                 Ok(()) => {
                     self.acks.send_replace(record);
+                    if std::mem::take(&mut failed) {
+                        tracing::info!(session = %self.shared.id, "the journal can be committed again");
+                    }
                 }
                 Err(error) => {
-                    tracing::error!(session = %self.shared.id, %error, "the journal could not be committed");
-                    tokio::time::sleep(RETRY).await;
-                    self.appended.mark_changed();
+                    if !std::mem::replace(&mut failed, true) {
+                        tracing::error!(session = %self.shared.id, %error, "the journal cannot be committed");
+                    }
                 }
             }
         }

@@ -33,23 +33,30 @@ pub struct Restored {
     pub screen: Screen,
     /// The last record of the guest that is in the journal.
     pub last_record: u64,
+    /// Bytes of a torn tail that were cut off.
+    pub cut_bytes: u64,
 }
 
 impl Restored {
-    /// Takes over what is in the folder `dir`, and notes that in the journal.
+    /// Takes over what is in the folder `dir`.
     pub fn open(dir: &Path, id: SessionId, spec: &Spec) -> Result<Restored, JournalError> {
         let (journal, recovered) = Journal::open(&dir.join("journal"), id)?;
         let (index, screen) = screen(dir, journal.dir(), recovered.last_seq, spec)?;
         let (summary, active) = summary(dir, journal.dir(), recovered.last_seq)?;
         let recorder = Recorder::new(journal, recovered.last_seq, summary, active);
-        let version = env!("CARGO_PKG_VERSION").to_owned();
-        recorder.event(Kind::Lifecycle, &Lifecycle::Adopted { version })?;
-        let cut_bytes = recovered.cut_bytes;
-        if cut_bytes > 0 {
-            tracing::warn!(session = %id, cut_bytes, "the journal had a torn tail");
-            recorder.event(Kind::Lifecycle, &Lifecycle::Repaired { cut_bytes })?;
+        let (last_record, cut_bytes) = (recovered.last_record, recovered.cut_bytes);
+        Ok(Restored { recorder, index, screen, last_record, cut_bytes })
+    }
+
+    /// Notes in the journal that it was taken over, and how.
+    pub fn note(&self) {
+        let event = Lifecycle::Adopted { version: env!("CARGO_PKG_VERSION").to_owned() };
+        self.recorder.note(Kind::Lifecycle, &event);
+        if self.cut_bytes > 0 {
+            let journal = self.recorder.journal().dir().display();
+            tracing::warn!(%journal, cut_bytes = self.cut_bytes, "the journal had a torn tail");
+            self.recorder.note(Kind::Lifecycle, &Lifecycle::Repaired { cut_bytes: self.cut_bytes });
         }
-        Ok(Restored { recorder, index, screen, last_record: recovered.last_record })
     }
 }
 

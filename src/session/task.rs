@@ -17,25 +17,25 @@ use super::{
     viewer::Viewers,
 };
 use crate::{
-    api, clock,
+    api,
     engine::{Engine, State, Unit},
-    event::Lifecycle,
     feed::Feed,
     gateway,
     inject::Injection,
     journal::Index,
-    lifecycle::{Phase, Reason, Tick, Times, tick},
+    lifecycle::{Phase, Reason},
     recorder::Recorder,
     screen::Screen,
     spec::Spec,
     store::Store,
+    summary::Life,
 };
 use sandbox_guest::wire::Order;
 
 /// How long a container may take until its guest says hello.
-const START_LIMIT: Duration = Duration::from_secs(60);
+pub(super) const START_LIMIT: Duration = Duration::from_secs(60);
 /// How long a session's guest may be away before the engine is asked about it.
-const LOST_LIMIT: Duration = Duration::from_secs(2);
+pub(super) const LOST_LIMIT: Duration = Duration::from_secs(2);
 /// How long after the grace a stopping session's container is removed by force.
 const STOP_SLACK: Duration = Duration::from_secs(4);
 /// How often the clock, the limits and the view are looked at.
@@ -68,8 +68,10 @@ pub struct Launch {
     pub spec: Arc<Spec>,
     /// Its container.
     pub unit: Unit,
-    /// What is injected.
-    pub injection: Injection,
+    /// What is injected; `None` where the program has not begun and can no longer be told what it needs.
+    pub injection: Option<Injection>,
+    /// What the journal tells of the session's life so far.
+    pub life: Life,
     /// Runs containers.
     pub engine: Arc<dyn Engine>,
     /// Remembers.
@@ -142,16 +144,22 @@ pub(super) struct Task {
     pub(super) phase: Phase,
     pub(super) reason: Option<Reason>,
     pub(super) view: api::Session,
+    pub(super) cancel: CancellationToken,
     reports: mpsc::Receiver<Report>,
     helpers: JoinSet<()>,
     stop_helpers: CancellationToken,
-    cancel: CancellationToken,
-    origin: Origin,
-    connected: bool,
+    pub(super) origin: Origin,
+    pub(super) life: Life,
+    pub(super) can_start: bool,
+    pub(super) connected: bool,
+    /// Connections that the guest has given up, one after the other.
+    pub(super) faults: u32,
+    /// What users should know about the session's end.
+    pub(super) said: Option<String>,
     /// When patience with a silent guest, or with a stopping one, ends.
-    deadline: Option<Instant>,
-    warned: Option<Reason>,
-    over_budget_at: Option<u64>,
+    pub(super) deadline: Option<Instant>,
+    pub(super) warned: Option<Reason>,
+    pub(super) over_budget_at: Option<u64>,
 }
 
 /// Why the loop was left.
@@ -176,7 +184,8 @@ impl Task {
         let acks = watch::Sender::new(launch.last_record);
         let stop_helpers = CancellationToken::new();
         let mut helpers = JoinSet::new();
-        let start = Arc::new(launch.injection.start);
+        let start = launch.injection.map(|injection| Arc::new(injection.start));
+        let can_start = start.is_some();
         let link =
             Link { listener: launch.control, start, reports: report, orders, input, acks: acks.subscribe() };
         helpers.spawn(link.run(stop_helpers.clone()));
@@ -193,14 +202,16 @@ impl Task {
         helpers.spawn(committer.run(stop_helpers.clone()));
         Task {
             phase: launch.view.phase,
+            reason: launch.view.reason.clone(),
             view: launch.view,
-            reason: None,
             engine: launch.engine,
             store: launch.store,
             key: launch.key,
             unit: launch.unit,
             keep_volume: launch.keep_volume,
             origin: launch.origin,
+            life: launch.life,
+            can_start,
             record,
             shared,
             reports,
@@ -208,6 +219,8 @@ impl Task {
             stop_helpers,
             cancel,
             connected: false,
+            faults: 0,
+            said: None,
             deadline: None,
             warned: None,
             over_budget_at: None,
@@ -215,12 +228,15 @@ impl Task {
     }
 
     async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
-        let left = match self.bring_up(&mut commands).await {
-            Ok(()) => self.live(&mut commands).await,
-            Err(reason) => {
-                self.reason.get_or_insert(reason);
-                Left::Dead
-            }
+        let left = match self.resume().await {
+            Some(left) => left,
+            None => match self.bring_up(&mut commands).await {
+                Ok(()) => self.live(&mut commands).await,
+                Err(reason) => {
+                    self.reason.get_or_insert(reason);
+                    Left::Dead
+                }
+            },
         };
         match left {
             Left::Daemon => {
@@ -240,12 +256,30 @@ impl Task {
         }
     }
 
+    /// Goes on where an earlier daemon was when it ended: between a record and what follows from it.
+    async fn resume(&mut self) -> Option<Left> {
+        if self.phase == Phase::Ended {
+            return Some(Left::Dead);
+        }
+        if let Some(ended) = self.life.ended.take() {
+            self.ended(ended);
+            return Some(Left::Exited);
+        }
+        if self.life.started.is_some() && self.phase < Phase::Running {
+            self.enter(Phase::Running).await;
+        }
+        None
+    }
+
     /// Makes the container, unless it is there. A stop is heard while the engine works, and carried out when
     /// it has: a call that is dropped half-way could leave a container behind.
     async fn bring_up(&mut self, commands: &mut mpsc::Receiver<Command>) -> Result<(), Reason> {
-        self.deadline = Some(Instant::now() + START_LIMIT);
+        self.deadline = Some(Instant::now() + self.patience());
         if self.origin == Origin::Adopted {
             return Ok(());
+        }
+        if !self.can_start {
+            return Err(Reason::KeyLost);
         }
         self.enter(Phase::Starting).await;
         if self.origin == Origin::Spare {
@@ -262,6 +296,15 @@ impl Task {
                 },
                 Some(command) = commands.recv() => self.obey(command).await,
             }
+        }
+    }
+
+    /// How long the guest may be silent.
+    fn patience(&self) -> Duration {
+        match self.phase {
+            Phase::Spare | Phase::Requested | Phase::Starting => START_LIMIT,
+            Phase::Running | Phase::Ended => LOST_LIMIT,
+            Phase::Stopping => self.shared.spec.profile.grace + STOP_SLACK,
         }
     }
 
@@ -304,90 +347,7 @@ impl Task {
         }
     }
 
-    /// Takes in what the link reports; true when that was the program's end.
-    async fn hear(&mut self, report: Report) -> bool {
-        match report {
-            Report::Hello(hello) => {
-                self.connected = true;
-                self.deadline = None;
-                if self.phase == Phase::Stopping {
-                    self.ask_to_stop().await;
-                } else if hello.started && self.phase == Phase::Starting {
-                    // A daemon before this one sent the start and did not live to see it carried out.
-                    self.deadline = Some(Instant::now() + START_LIMIT);
-                }
-                false
-            }
-            Report::Lost => {
-                self.connected = false;
-                let patience = Instant::now() + LOST_LIMIT;
-                self.deadline = Some(self.deadline.map_or(patience, |deadline| deadline.min(patience)));
-                false
-            }
-            Report::Unfit(error) => {
-                self.stop(Reason::Engine { error }).await;
-                false
-            }
-            Report::Record(frame) => {
-                let news = self.record.take(frame).await;
-                self.react(news).await
-            }
-        }
-    }
-
-    /// Acts on what a record says of the session's life; true when that was the program's end.
-    async fn react(&mut self, news: Option<Lifecycle>) -> bool {
-        match news {
-            Some(Lifecycle::ProgramStarted { .. }) => self.started().await,
-            Some(Lifecycle::DiskUsage { used, limit }) => self.disk(used, limit).await,
-            Some(ended @ (Lifecycle::ProgramFailed { .. } | Lifecycle::ProgramExited { .. })) => {
-                self.ended(ended);
-                return true;
-            }
-            _ => self.answer_for_nobody(),
-        }
-        false
-    }
-
-    /// A program that asks its terminal a question hangs where there is no terminal: while nobody drives,
-    /// the screen model answers.
-    fn answer_for_nobody(&mut self) {
-        let replies = self.record.take_replies();
-        if !replies.is_empty() && *self.shared.driver.borrow() == 0 {
-            self.shared.input.try_send(replies.into()).ok();
-        }
-    }
-
-    async fn started(&mut self) {
-        if self.phase == Phase::Starting {
-            self.view.started_at = Some(clock::timestamp(clock::now()));
-            self.enter(Phase::Running).await;
-        }
-    }
-
-    /// Notes how the program ended. A reason that was there before, such as a stop, stays.
-    pub(super) fn ended(&mut self, news: Lifecycle) {
-        let reason = match news {
-            Lifecycle::ProgramFailed { error } => Reason::ProgramFailed { error },
-            Lifecycle::ProgramExited { code, signal, oom } => {
-                self.view.exit_code = Some(code);
-                let killed = signal == Some(nix::libc::SIGKILL);
-                if oom && killed { Reason::Oom } else { Reason::Exited { code } }
-            }
-            _ => return,
-        };
-        self.reason.get_or_insert(reason);
-    }
-
-    async fn disk(&mut self, used: u64, limit: u64) {
-        if used >= limit {
-            self.stop(Reason::Disk).await;
-        } else {
-            self.notice(Some(format!("{} of the disk limit is used", percent(used, limit))));
-        }
-    }
-
-    async fn stop(&mut self, reason: Reason) {
+    pub(super) async fn stop(&mut self, reason: Reason) {
         if self.phase >= Phase::Stopping || self.reason.is_some() {
             return;
         }
@@ -400,7 +360,7 @@ impl Task {
         }
     }
 
-    async fn ask_to_stop(&mut self) {
+    pub(super) async fn ask_to_stop(&mut self) {
         let grace = self.shared.spec.profile.grace;
         self.deadline = Some(Instant::now() + grace + STOP_SLACK);
         let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
@@ -415,8 +375,9 @@ impl Task {
             return true;
         }
         match self.engine.state(self.unit.session).await {
-            Ok(State::Running) if self.phase == Phase::Starting && !self.connected => {
-                let error = format!("the guest did not report within {} s", START_LIMIT.as_secs());
+            Ok(State::Running) if self.phase == Phase::Starting => {
+                let what = if self.connected { "begin the program" } else { "report" };
+                let error = format!("the guest did not {what} within {} s", START_LIMIT.as_secs());
                 self.reason = Some(Reason::Engine { error });
                 true
             }
@@ -441,90 +402,4 @@ impl Task {
             }
         }
     }
-
-    async fn tick(&mut self) {
-        if self.phase == Phase::Running {
-            let now = clock::now();
-            let profile = &self.shared.spec.profile;
-            let started = self.view.started_at.map_or(now, clock::micros);
-            let times = Times {
-                started,
-                active: self.shared.recorder.active(),
-                ttl: profile.ttl,
-                idle: profile.idle,
-                warn: profile.warn,
-            };
-            let spent = self.shared.recorder.with_summary(|s| s.is_over(&profile.budget));
-            let over_since = spent.then(|| *self.over_budget_at.get_or_insert(now));
-            match tick(&times, over_since, now) {
-                Tick::Quiet { .. } => {
-                    if self.warned.take().is_some() {
-                        self.notice(None);
-                    }
-                }
-                Tick::Warn { reason, at } => self.warn(reason, at.saturating_sub(now)).await,
-                Tick::End(reason) => self.stop(reason).await,
-            }
-        }
-        self.record.keep(false).await;
-        self.show();
-    }
-
-    async fn warn(&mut self, reason: Reason, in_us: u64) {
-        let minutes = in_us.div_ceil(60_000_000);
-        self.notice(Some(format!("ends in {minutes} min: {}", reason.phrase())));
-        if self.warned.as_ref() != Some(&reason) {
-            let event = Lifecycle::Warned { reason: reason.clone(), in_ms: in_us / 1000 };
-            self.record.event(&event);
-            self.warned = Some(reason);
-        }
-    }
-
-    fn notice(&mut self, text: Option<String>) {
-        self.view.warning.clone_from(&text);
-        self.shared.notice.send_if_modified(|now| std::mem::replace(now, text.clone()) != text);
-    }
-
-    /// Enters a phase: in the journal first, then in the store, then for everybody to see.
-    pub(super) async fn enter(&mut self, phase: Phase) {
-        self.phase = phase;
-        self.view.phase = phase;
-        self.view.reason.clone_from(&self.reason);
-        self.record.event(&Lifecycle::Phase { phase, reason: self.reason.clone() });
-        self.show();
-        self.save().await;
-    }
-
-    /// Puts the session as it is now into the store.
-    pub(super) async fn save(&self) {
-        if let Err(error) = self.store.save_view(&self.view).await {
-            tracing::error!(session = %self.shared.id, %error, "the session's state could not be stored");
-        }
-    }
-
-    /// Shows everybody how the session stands.
-    pub(super) fn show(&mut self) {
-        let recorder = &self.shared.recorder;
-        self.view.totals = recorder.with_summary(|s| s.totals());
-        self.view.completeness = recorder.with_summary(|s| s.completeness());
-        self.view.active_at = Some(clock::timestamp(recorder.active()));
-        self.view.recorded_bytes = recorder.journal().bytes();
-        self.view.viewers = u32::try_from(self.shared.viewers.count()).unwrap_or(u32::MAX);
-        (self.view.cols, self.view.rows) = self.record.size();
-        self.record.title().clone_into(&mut self.view.title);
-        if let Some(problem) = self.record.problem() {
-            self.view.warning = Some(problem.to_owned());
-        }
-        let view = &self.view;
-        self.shared.view.send_if_modified(|seen| {
-            seen != view && {
-                view.clone_into(seen);
-                true
-            }
-        });
-    }
-}
-
-fn percent(part: u64, whole: u64) -> String {
-    format!("{} %", part.saturating_mul(100) / whole.max(1))
 }

@@ -272,9 +272,7 @@ fn note(shared: &Shared, event: &Lifecycle) {
     if shared.exit.borrow().is_some() {
         return;
     }
-    if let Err(error) = shared.recorder.event(Kind::Lifecycle, event) {
-        tracing::warn!(session = %shared.id, %error, "a viewer's coming or going could not be recorded");
-    }
+    shared.recorder.note(Kind::Lifecycle, event);
 }
 
 fn sight(item: Item) -> Sight {

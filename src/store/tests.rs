@@ -18,6 +18,7 @@ fn session(email: &str) -> (Session, Spec) {
         profile_name: "demo".to_owned(),
         profile: Profile::default(),
         workspace: None,
+        own_key: false,
         cols: 80,
         rows: 24,
     };

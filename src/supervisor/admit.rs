@@ -131,6 +131,7 @@ fn resolve(
         rows: size("rows", request.rows, SIZE.1)?,
         profile,
         workspace: request.workspace,
+        own_key: request.api_key.is_some(),
     })
 }
 

@@ -46,7 +46,7 @@ impl Supervisor {
         let (journal, scratch) = (self.journal_dir(id), self.session_dir(id));
         let key = std::sync::Arc::clone(&self.inner.key);
         let redactor = Redactor::new(&self.secrets());
-        let (send, pieces) = mpsc::channel::<io::Result<Bytes>>(PIECES);
+        let (send, mut pieces) = mpsc::channel::<Result<Bytes, ExportError>>(PIECES);
         let (read, write) = tokio::io::duplex(PIECE * 4);
         let write = SyncIoBridge::new(write);
         let writing = tokio::task::spawn_blocking(move || {
@@ -54,7 +54,10 @@ impl Supervisor {
             write_bundle(source, io::BufWriter::with_capacity(PIECE, write)).map(drop)
         });
         self.inner.tracker.spawn(pass_on(read, writing, send, id));
-        Ok(ReceiverStream::new(pieces).boxed())
+        // Nothing comes before the whole record is read, so that damage in it can still be an answer.
+        let first = pieces.recv().await.transpose()?;
+        let rest = ReceiverStream::new(pieces).map(|piece| piece.map_err(io::Error::other));
+        Ok(futures_util::stream::iter(first.map(Ok)).chain(rest).boxed())
     }
 
     /// A live session's workspace, as an unnamed tar.
@@ -84,21 +87,21 @@ impl Supervisor {
 async fn pass_on(
     read: tokio::io::DuplexStream,
     writing: tokio::task::JoinHandle<Result<(), ExportError>>,
-    send: mpsc::Sender<io::Result<Bytes>>,
+    send: mpsc::Sender<Result<Bytes, ExportError>>,
     id: SessionId,
 ) {
     let mut pieces = tokio_util::io::ReaderStream::with_capacity(read, PIECE);
     while let Some(piece) = pieces.next().await {
-        if send.send(piece).await.is_err() {
+        if send.send(piece.map_err(ExportError::Io)).await.is_err() {
             // Nobody reads: dropping our end lets the writer fail and stop.
             return;
         }
     }
-    let outcome = match writing.await {
+    let error = match writing.await {
         Ok(Ok(())) => return,
-        Ok(Err(error)) => error.to_string(),
-        Err(error) => error.to_string(),
+        Ok(Err(error)) => error,
+        Err(error) => ExportError::Io(io::Error::other(error)),
     };
-    tracing::error!(session = %id, error = outcome, "an export failed");
-    send.send(Err(io::Error::other(outcome))).await.ok();
+    tracing::error!(session = %id, %error, "an export failed");
+    send.send(Err(error)).await.ok();
 }

@@ -1,4 +1,4 @@
-//! From a spec, or from a row in the store, to a running session task.
+//! From a spec to a running session task.
 
 use std::{collections::BTreeMap, fs, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Instant};
 
@@ -12,14 +12,14 @@ use crate::{
     gateway::Context,
     id::SessionId,
     inject::{self, Injection},
-    journal::{Index, Journal, Kind},
+    journal::{Index, Journal, JournalError, Kind},
     lifecycle::Phase,
     recorder::Recorder,
     screen::Screen,
-    session::{Launch, Origin, Restored, SessionHandle},
+    session::{Launch, Origin, SessionHandle},
     spec::Spec,
     store::NewSession,
-    summary::Summary,
+    summary::{Life, Summary},
 };
 use sandbox_guest::wire;
 
@@ -33,10 +33,15 @@ impl Supervisor {
     ) -> Result<SessionHandle, Refusal> {
         let began = Instant::now();
         let spare = if spec.workspace.is_none() { self.inner.spares.take(&spec) } else { None };
+        let making;
         let (id, origin, unit, control, gateway) = match spare {
-            Some(Spare { id, unit, control, gateway, .. }) => (id, Origin::Spare, unit, control, gateway),
+            Some(Spare { making: of_spare, id, unit, control, gateway, .. }) => {
+                making = of_spare;
+                (id, Origin::Spare, unit, control, gateway)
+            }
             None => {
                 let id = SessionId::new();
+                making = self.making(id);
                 let volume = self.volume(id, &spec).await?;
                 let unit = self.unit(id, &spec, volume);
                 make_private_dir(&unit.folder)?;
@@ -58,6 +63,7 @@ impl Supervisor {
             self.inner.store.delete(id).await?;
             super::remove_dir(&self.session_dir(id))?;
         }
+        drop(making);
         tracing::info!(session = %id, ?origin, duration_ms = began.elapsed().as_millis(), "session requested");
         launched
     }
@@ -78,14 +84,7 @@ impl Supervisor {
         make_private_dir(&dir)?;
         let journal = Journal::create(&dir.join("journal"), id)?;
         let recorder = Recorder::new(journal, 0, Summary::default(), clock::now());
-        recorder.event(Kind::Lifecycle, &Lifecycle::Phase { phase: Phase::Requested, reason: None })?;
-        recorder.event(Kind::Injected, &injection.masked)?;
-        recorder.append(
-            clock::now(),
-            0,
-            Kind::Resize,
-            wire::encode_size(spec.cols, spec.rows).to_vec().into(),
-        )?;
+        write_beginning(&recorder, &spec, &injection)?;
         let context = self.context(id, &spec, &recorder)?;
         let screen = Screen::new(spec.cols, spec.rows);
         let index = Index::open(&dir)?;
@@ -94,7 +93,8 @@ impl Supervisor {
             keep_volume: spec.workspace.is_some(),
             spec,
             unit,
-            injection,
+            injection: Some(injection),
+            life: Life::default(),
             engine: Arc::clone(&self.inner.engine),
             store: self.inner.store.clone(),
             key: Arc::clone(&self.inner.key),
@@ -110,42 +110,7 @@ impl Supervisor {
         }))
     }
 
-    /// Takes a session over from an earlier daemon, as it was left.
-    pub(super) async fn adopt(&self, id: SessionId) -> Result<SessionHandle, Refusal> {
-        let spec = Arc::new(self.spec(id).await?);
-        let view = self.inner.store.view(id).await?.ok_or_else(|| Refusal::NotFound(id.to_string()))?;
-        let volume = self.inner.store.volume(id).await?.unwrap_or_default();
-        let unit = self.unit(id, &spec, volume);
-        let dir = self.session_dir(id);
-        let Restored { recorder, index, screen, last_record } = Restored::open(&dir, id, &spec)?;
-        // The folder is gone where only the end was left to do.
-        make_private_dir(&unit.folder)?;
-        let (control, gateway) = (bind(&unit.folder, "control.sock")?, bind(&unit.folder, "gateway.sock")?);
-        let image_env = self.inner.engine.image_env(&spec.profile.image).await.unwrap_or_default();
-        let injection = self.injection(id, &spec, None, &image_env);
-        let context = self.context(id, &spec, &recorder)?;
-        Ok(self.run_task(Launch {
-            origin: Origin::Adopted,
-            keep_volume: spec.workspace.is_some(),
-            spec,
-            unit,
-            injection,
-            engine: Arc::clone(&self.inner.engine),
-            store: self.inner.store.clone(),
-            key: Arc::clone(&self.inner.key),
-            recorder,
-            index,
-            dir,
-            screen,
-            last_record,
-            control,
-            gateway,
-            context,
-            view,
-        }))
-    }
-
-    fn run_task(&self, launch: Launch) -> SessionHandle {
+    pub(super) fn run_task(&self, launch: Launch) -> SessionHandle {
         let cancel: CancellationToken = self.inner.cancel.child_token();
         let (handle, task) = launch.run(cancel);
         self.track(handle.clone(), task);
@@ -153,7 +118,7 @@ impl Supervisor {
     }
 
     /// What the container is told to be. The image's own environment lies under ours.
-    fn injection(
+    pub(super) fn injection(
         &self,
         id: SessionId,
         spec: &Spec,
@@ -170,7 +135,12 @@ impl Supervisor {
         self.inner.key.derive(&format!("request numbers of session {id}"))
     }
 
-    fn context(&self, id: SessionId, spec: &Arc<Spec>, recorder: &Recorder) -> Result<Arc<Context>, Refusal> {
+    pub(super) fn context(
+        &self,
+        id: SessionId,
+        spec: &Arc<Spec>,
+        recorder: &Recorder,
+    ) -> Result<Arc<Context>, Refusal> {
         let upstream = Arc::clone(&self.inner.upstream);
         let metrics = Arc::clone(&self.inner.metrics);
         let key = self.request_key(id);
@@ -205,6 +175,18 @@ impl Supervisor {
         }
         super::remove_dir(&unit.folder).ok();
     }
+}
+
+/// The frames that every journal begins with.
+pub(super) fn write_beginning(
+    recorder: &Recorder,
+    spec: &Spec,
+    injection: &Injection,
+) -> Result<(), JournalError> {
+    recorder.event(Kind::Lifecycle, &Lifecycle::Phase { phase: Phase::Requested, reason: None })?;
+    recorder.event(Kind::Injected, &injection.masked)?;
+    let size = wire::encode_size(spec.cols, spec.rows).to_vec();
+    recorder.append(clock::now(), 0, Kind::Resize, size.into()).map(drop)
 }
 
 fn first_view(id: SessionId, spec: &Spec) -> api::Session {

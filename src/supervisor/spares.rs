@@ -3,16 +3,18 @@
 //! A spare has drawn its session's id already, and is otherwise nobody's: everything that makes it a
 //! session arrives with `Start`. It fits any session of its profile that wants the same container (image,
 //! runtime, limits, privileges) and no kept workspace. Spares are cheap to lose, so they are not on record:
-//! a daemon that starts removes those of the one before and makes its own.
+//! a daemon that starts removes those of the one before and makes its own. Until a spare is a session on record, it counts
+//! as in the making, so that nobody takes it for an orphan.
 
 use std::{
+    collections::HashSet,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use tokio::{net::UnixListener, sync::Notify, time::timeout};
 
-use super::{Supervisor, bind, launch::make_private_dir};
+use super::{Making, Supervisor, bind, launch::make_private_dir};
 use crate::{
     engine::{EngineError, Unit},
     id::SessionId,
@@ -24,6 +26,7 @@ const LOOK: Duration = Duration::from_secs(10);
 
 /// A warm container.
 pub(super) struct Spare {
+    pub(super) making: Making,
     pub(super) id: SessionId,
     pub(super) profile_name: String,
     pub(super) unit: Unit,
@@ -60,8 +63,10 @@ impl Spares {
         Some(warm.swap_remove(at))
     }
 
-    pub(super) fn has(&self, id: SessionId) -> bool {
-        self.warm.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|spare| spare.id == id)
+    /// Forgets those whose containers do not run.
+    pub(super) fn lost_but(&self, running: &HashSet<SessionId>) -> Vec<Spare> {
+        let mut warm = self.warm.lock().unwrap_or_else(PoisonError::into_inner);
+        warm.extract_if(.., |spare| !running.contains(&spare.id)).collect()
     }
 
     fn all(&self) -> Vec<Spare> {
@@ -105,12 +110,14 @@ impl Supervisor {
 
     async fn warm_one(&self, name: &str, profile: &Profile) -> Result<(), EngineError> {
         let id = SessionId::new();
+        let making = self.making(id);
         let nobody = User { name: String::new(), email: String::new() };
         let spec = Spec {
             user: nobody,
             profile_name: name.to_owned(),
             profile: profile.clone(),
             workspace: None,
+            own_key: false,
             cols: 80,
             rows: 24,
         };
@@ -123,7 +130,7 @@ impl Supervisor {
             self.abandon(&unit).await;
             return Err(error);
         }
-        let spare = Spare { id, profile_name: name.to_owned(), unit, control, gateway };
+        let spare = Spare { making, id, profile_name: name.to_owned(), unit, control, gateway };
         self.inner.spares.warm.lock().unwrap_or_else(PoisonError::into_inner).push(spare);
         Ok(())
     }

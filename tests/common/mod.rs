@@ -41,11 +41,35 @@ pub enum Rung {
     Gvisor,
 }
 
+/// What a daemon under test is given.
+#[derive(Clone, Debug)]
+pub struct Setup<'a> {
+    /// What runs its sessions.
+    pub rung: Rung,
+    /// Where its page is to be.
+    pub listen: &'a str,
+    /// More configuration: TOML that begins with top-level keys.
+    pub config: &'a str,
+    /// Its state folder; one of its own where absent.
+    pub state: Option<&'a Path>,
+    /// The socket of a Docker engine other than the machine's.
+    pub docker: Option<&'a Path>,
+}
+
+impl Default for Setup<'_> {
+    fn default() -> Self {
+        Setup { rung: Rung::Local, listen: "127.0.0.1:0", config: "", state: None, docker: None }
+    }
+}
+
 /// A daemon under test.
 pub struct Daemon {
     rung: Rung,
     dir: TempDir,
+    state: PathBuf,
+    docker: Option<PathBuf>,
     child: Option<Child>,
+    lines: Option<mpsc::Receiver<String>>,
     /// Where its page is.
     pub url: String,
     /// Its first admin token.
@@ -63,36 +87,55 @@ impl Daemon {
 
     /// Starts one with more configuration, TOML that begins with top-level keys.
     pub async fn start_with(rung: Rung, config: &str) -> Daemon {
-        Daemon::start_at(rung, "127.0.0.1:0", config).await
+        Daemon::start_up(Setup { rung, config, ..Setup::default() }).await
     }
 
     /// The same, at an address of its own.
     pub async fn start_at(rung: Rung, listen: &str, config: &str) -> Daemon {
-        rustls::crypto::ring::default_provider().install_default().ok();
-        let dir = tempfile::Builder::new().prefix("sbx").tempdir().expect("a temporary folder");
-        let engine = if rung == Rung::Local { "local" } else { "docker" };
-        let text = format!(
-            "listen = \"{listen}\"\nengine = \"{engine}\"\nstate_dir = \"{dir}/s\"\nadmin_socket = \"{dir}/a.sock\"\n\
-             default_profile = \"demo\"\nguest = \"{guest}\"\n{config}\n",
-            dir = dir.path().display(),
-            guest = guest().display(),
-        );
-        std::fs::write(dir.path().join("config.toml"), text).expect("the configuration is written");
-        let client = Client::new(Target::Socket(dir.path().join("a.sock"))).expect("a client");
-        let mut daemon = Daemon {
-            rung,
-            dir,
-            child: None,
-            url: String::new(),
-            token: String::new(),
-            client,
-            instance: String::new(),
-        };
+        Daemon::start_up(Setup { rung, listen, config, ..Setup::default() }).await
+    }
+
+    /// Starts one that is set up in this way.
+    pub async fn start_up(setup: Setup<'_>) -> Daemon {
+        let mut daemon = Daemon::lay_out(setup);
         daemon.spawn();
         daemon.ready().await;
         let info: sandboxctl::api::Info = daemon.client.get("/api/v1/info").await.expect("the daemon's info");
         daemon.instance = info.instance;
         daemon
+    }
+
+    fn lay_out(setup: Setup<'_>) -> Daemon {
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let dir = tempfile::Builder::new().prefix("sbx").tempdir().expect("a temporary folder");
+        let state = setup.state.map_or_else(|| dir.path().join("s"), Path::to_owned);
+        let engine = if setup.rung == Rung::Local { "local" } else { "docker" };
+        let mut text = format!(
+            "listen = \"{listen}\"\nengine = \"{engine}\"\nstate_dir = \"{state}\"\nadmin_socket = \"{dir}/a.sock\"\n\
+             default_profile = \"demo\"\nguest = \"{guest}\"\n{config}\n",
+            listen = setup.listen,
+            config = setup.config,
+            state = state.display(),
+            dir = dir.path().display(),
+            guest = guest().display(),
+        );
+        if let Some(socket) = setup.docker {
+            text += &format!("[docker]\nsocket = \"{}\"\n", socket.display());
+        }
+        std::fs::write(dir.path().join("config.toml"), text).expect("the configuration is written");
+        let client = Client::new(Target::Socket(dir.path().join("a.sock"))).expect("a client");
+        Daemon {
+            rung: setup.rung,
+            dir,
+            state,
+            docker: setup.docker.map(Path::to_owned),
+            child: None,
+            lines: None,
+            url: String::new(),
+            token: String::new(),
+            client,
+            instance: String::new(),
+        }
     }
 
     /// Starts the daemon again on its state, after [`Daemon::kill`] or [`Daemon::terminate`].
@@ -101,7 +144,8 @@ impl Daemon {
         self.ready().await;
     }
 
-    fn spawn(&mut self) {
+    /// The same, without waiting for anything: [`Daemon::up`] does.
+    pub fn launch(&mut self) {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
@@ -125,6 +169,22 @@ impl Daemon {
                 }
             }
         });
+        (self.child, self.lines) = (Some(child), Some(lines));
+    }
+
+    /// Waits until it can be asked, after [`Daemon::launch`].
+    pub async fn up(&mut self) {
+        self.announced();
+        self.ready().await;
+    }
+
+    fn spawn(&mut self) {
+        self.launch();
+        self.announced();
+    }
+
+    fn announced(&mut self) {
+        let Some(lines) = self.lines.take() else { return };
         let first = lines
             .recv_timeout(PATIENCE)
             .unwrap_or_else(|_| panic!("no word from the daemon:\n{}", self.log()));
@@ -133,7 +193,6 @@ impl Daemon {
             let second = lines.recv_timeout(PATIENCE).expect("a first start prints the token");
             self.token = second.rsplit(' ').next().unwrap_or_default().to_owned();
         }
-        self.child = Some(child);
     }
 
     async fn ready(&self) {
@@ -148,7 +207,7 @@ impl Daemon {
         std::fs::read_to_string(self.dir.path().join("daemon.log")).unwrap_or_default()
     }
 
-    /// Its folder: state below `s`.
+    /// Its folder: state below `s`, where nothing else was asked for.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
@@ -156,6 +215,16 @@ impl Daemon {
     /// Its configuration file.
     pub fn config(&self) -> PathBuf {
         self.dir.path().join("config.toml")
+    }
+
+    /// Its state folder.
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+
+    /// A session's journal.
+    pub fn journal(&self, session: &Session) -> PathBuf {
+        self.state.join("sessions").join(session.id.to_string()).join("journal")
     }
 
     /// Its process.
@@ -174,6 +243,32 @@ impl Daemon {
     /// How many containers are warm.
     pub async fn spares(&self) -> u64 {
         self.metric("sandboxctl_sessions{phase=\"spare\"}").await as u64
+    }
+
+    /// The command line, against this daemon.
+    pub fn cli(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sandboxctl"));
+        command.arg("--config").arg(self.config()).args(args);
+        command
+    }
+
+    /// The engine's own command line; what it printed.
+    pub fn docker(&self, args: &[&str]) -> String {
+        let mut command = Command::new("docker");
+        if let Some(socket) = &self.docker {
+            command.arg("--host").arg(format!("unix://{}", socket.display()));
+        }
+        let out = command.args(args).output().expect("docker runs");
+        String::from_utf8_lossy(&out.stdout).trim().to_owned()
+    }
+
+    /// What carries this daemon's label on the engine: containers, then volumes.
+    pub fn on_engine(&self) -> (Vec<String>, Vec<String>) {
+        let label = format!("label=dev.sandboxctl.instance={}", self.instance);
+        let of = |args: [&str; 4]| {
+            self.docker(&[&args[..], &[&label]].concat()).lines().map(str::to_owned).collect()
+        };
+        (of(["ps", "-aq", "--no-trunc", "--filter"]), of(["volume", "ls", "-q", "--filter"]))
     }
 
     /// `kill -9`.
@@ -262,49 +357,61 @@ impl Daemon {
     }
 }
 
+impl Daemon {
+    /// Leaves nothing running after a test that failed, as far as that works.
+    fn clean_up(&mut self) {
+        if self.child.is_none() {
+            self.launch();
+        }
+        for _ in 0..20 {
+            let mut drain = self.cli(&["drain"]);
+            drain.stdout(Stdio::null()).stderr(Stdio::null());
+            let Ok(mut drain) = drain.spawn() else { break };
+            let until = Instant::now() + Duration::from_secs(20);
+            while drain.try_wait().is_ok_and(|status| status.is_none()) && Instant::now() < until {
+                thread::sleep(Duration::from_millis(50));
+            }
+            drain.kill().ok();
+            if drain.wait().is_ok_and(|status| status.success()) {
+                break;
+            }
+            thread::sleep(Duration::from_millis(200));
+        }
+        if let Some(mut child) = self.child.take() {
+            child.kill().ok();
+            child.wait().ok();
+        }
+    }
+}
+
 impl Drop for Daemon {
     fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("--- the daemon's log ---\n{}", self.log());
+            self.clean_up();
+            return;
+        }
         if self.child.is_none() {
             self.spawn();
         }
-        let cli = |args: &[&str]| {
-            Command::new(env!("CARGO_BIN_EXE_sandboxctl"))
-                .arg("--config")
-                .arg(self.config())
-                .args(args)
-                .output()
-        };
-        let drained = cli(&["drain"]);
+        let drained = self.cli(&["drain"]).output();
         self.terminate();
-        if thread::panicking() {
-            eprintln!("--- the daemon's log ---\n{}", self.log());
-            return;
-        }
         assert!(drained.is_ok_and(|d| d.status.success()), "sessions can be drained\n{}", self.log());
-        let left: Vec<PathBuf> = std::fs::read_dir(self.dir.path().join("s/run"))
-            .expect("a folder")
-            .flatten()
-            .map(|e| e.path())
-            .collect();
-        assert_eq!(left, Vec::<PathBuf>::new(), "no session's sockets are left\n{}", self.log());
+        let names = |folder: &str| -> Vec<PathBuf> {
+            let entries = std::fs::read_dir(self.state.join(folder)).expect("a folder");
+            entries.flatten().map(|e| e.path()).collect()
+        };
+        assert_eq!(names("run"), Vec::<PathBuf>::new(), "no session's sockets are left\n{}", self.log());
         if self.rung != Rung::Local {
-            let label = format!("label=dev.sandboxctl.instance={}", self.instance);
-            for args in [["ps", "-aq"], ["volume", "ls"]] {
-                let out = Command::new("docker").args(args).args(["-q", "--filter", &label]).output();
-                let left = String::from_utf8(out.expect("docker runs").stdout).expect("ids");
-                let kept = args[0] == "volume" && left.lines().all(|v| v.starts_with("sandbox-ws-"));
-                for volume in left.lines().filter(|_| kept) {
-                    Command::new("docker").args(["volume", "rm", volume]).output().expect("docker runs");
-                }
-                assert!(kept || left.trim().is_empty(), "docker {args:?} is left with: {left}");
+            let (containers, volumes) = self.on_engine();
+            assert_eq!(containers, Vec::<String>::new(), "no container is left");
+            for volume in &volumes {
+                assert!(volume.starts_with("sandbox-ws-"), "a volume is left: {volume}");
+                self.docker(&["volume", "rm", volume]);
             }
         } else {
-            let left: Vec<PathBuf> = std::fs::read_dir(self.dir.path().join("s/local"))
-                .expect("a folder")
-                .flatten()
-                .map(|e| e.path())
-                .filter(|p| p.extension().is_some_and(|e| e == "pid"))
-                .collect();
+            let mut left = names("local");
+            left.retain(|path| path.extension().is_some_and(|e| e == "pid"));
             assert_eq!(left, Vec::<PathBuf>::new(), "no local process is left");
         }
     }

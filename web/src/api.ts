@@ -6,9 +6,9 @@ export type Credential = "user" | "gateway" | "demo";
 
 export type Reason =
   | { reason: "exited"; code: number }
-  | { reason: "idle" | "ttl" | "budget" | "disk" | "oom" | "daemon_lost_container" }
+  | { reason: "idle" | "ttl" | "budget" | "disk" | "oom" | "daemon_lost_container" | "key_lost" }
   | { reason: "operator"; note?: string }
-  | { reason: "program_failed" | "engine"; error: string };
+  | { reason: "program_failed" | "engine" | "damaged"; error: string };
 
 export interface Totals {
   turns: number;

@@ -86,5 +86,9 @@ export function ending(reason: Reason | null): string {
       return `The engine failed: ${reason.error}`;
     case "daemon_lost_container":
       return "Its container was gone.";
+    case "key_lost":
+      return "The daemon was restarted before the program began, and the API key, which is kept nowhere, went with it. Start it again.";
+    case "damaged":
+      return `Its record is damaged: ${reason.error}`;
   }
 }

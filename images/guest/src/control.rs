@@ -38,6 +38,10 @@ use crate::{
 /// First and longest pause between attempts to reach the daemon.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(250));
 
+/// The pause after a connection on which the daemon sent what this version cannot read: likely it will send the
+/// same again.
+const AFTER_FAULT: Duration = Duration::from_secs(1);
+
 /// The most that one write hands to the socket.
 const BATCH: usize = 256 << 10; // bytes
 
@@ -55,6 +59,8 @@ pub struct Link {
     pub events: SyncSender<Event>,
     /// Whether a session has been started here.
     pub started: bool,
+    /// Why the last connection was given up, if what came on it could not be read.
+    pub fault: Option<String>,
 }
 
 /// Why a connection ended.
@@ -77,10 +83,19 @@ impl Link {
         thread.spawn(move || {
             loop {
                 let stream = dial(&self.socket);
-                if let Err(error) = self.serve(stream) {
-                    eprintln!("sandbox-guest: {error}; connecting again");
-                    thread::sleep(PAUSES.1);
-                }
+                self.fault = match self.serve(stream) {
+                    Ok(()) => None,
+                    Err(LinkError::Io(error) | LinkError::Frame(FrameError::Io(error))) => {
+                        eprintln!("sandbox-guest: the control connection failed: {error}; connecting again");
+                        thread::sleep(PAUSES.1);
+                        None
+                    }
+                    Err(fault) => {
+                        eprintln!("sandbox-guest: {fault}; connecting again");
+                        thread::sleep(AFTER_FAULT);
+                        Some(fault.to_string())
+                    }
+                };
             }
         })?;
         Ok(())
@@ -89,7 +104,8 @@ impl Link {
     fn serve(&mut self, stream: UnixStream) -> Result<(), LinkError> {
         let next = self.spool.first_unacked();
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        let hello = Hello { protocol: PROTOCOL, version, started: self.started, next };
+        let fault = self.fault.take();
+        let hello = Hello { protocol: PROTOCOL, version, started: self.started, next, fault };
         let head = Head { seq: 0, time: 0, origin: 0, kind: Kind::Hello };
         frame::write(&mut &stream, &head, &serde_json::to_vec(&hello)?)?;
 

@@ -23,6 +23,8 @@ pub enum Event {
     Signal(i32),
     /// The program is to end within this time.
     Stop(Duration),
+    /// The same, and it is a signal to this process that says so, and not the daemon.
+    Terminate(Duration),
     /// The program has ended.
     Ended(Exit),
     /// Every byte of the ended program is in the spool.

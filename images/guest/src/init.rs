@@ -114,6 +114,7 @@ impl Guest {
             refused: Box::new(move |bytes| typed_into.get().into_iter().for_each(|t| t.note_refused(bytes))),
             events: tell.clone(),
             started: false,
+            fault: None,
         }
         .start()?;
         Ok(Guest { dir, spool, input, terminal, children, tell, events })
@@ -124,16 +125,17 @@ impl Guest {
         let start = loop {
             match self.events.recv() {
                 Ok(Event::Start(start)) => break start,
-                Ok(Event::Stop(_)) | Err(_) => return Ok(()),
+                Ok(Event::Stop(_) | Event::Terminate(_)) | Err(_) => return Ok(()),
                 Ok(_) => {} // Orders to a session that is not.
             }
         };
         self.spool.set_limit(start.spool_limit);
         let last = match self.begin_session(*start) {
             Ok(session) => {
-                let exit = session.run(&self.events);
+                let (exit, terminated) = session.run(&self.events);
                 session.end(&self.events);
-                GuestEvent::ProgramExited { code: exit.code, signal: exit.signal, oom: oom::has_struck() }
+                let Exit { code, signal } = exit;
+                GuestEvent::ProgramExited { code, signal, oom: oom::has_struck(), terminated }
             }
             Err(error) => GuestEvent::ProgramFailed { error: error.to_string() },
         };
@@ -196,9 +198,11 @@ struct Session {
 }
 
 impl Session {
-    /// Carries out orders until the program has ended.
-    fn run(&self, events: &Receiver<Event>) -> Exit {
+    /// Carries out orders until the program has ended. Tells whether a signal to this process had asked for
+    /// that first.
+    fn run(&self, events: &Receiver<Event>) -> (Exit, bool) {
         let mut kill_at: Option<Instant> = None;
+        let mut terminated = false;
         loop {
             let event = match kill_at {
                 Some(at) => events.recv_timeout(at.saturating_duration_since(Instant::now())),
@@ -207,7 +211,8 @@ impl Session {
             match event {
                 Ok(Event::Resize { cols, rows }) => self.terminal.resize(cols, rows),
                 Ok(Event::Signal(number)) => self.signal_foreground(number),
-                Ok(Event::Stop(grace)) => {
+                Ok(event @ (Event::Stop(grace) | Event::Terminate(grace))) => {
+                    terminated |= kill_at.is_none() && matches!(event, Event::Terminate(_));
                     // Stopped processes have to go on before they can obey.
                     for signal in [Signal::SIGHUP, Signal::SIGTERM, Signal::SIGCONT] {
                         self.signaller.send(Target::All, signal);
@@ -215,14 +220,14 @@ impl Session {
                     let at = Instant::now() + grace;
                     kill_at = Some(kill_at.map_or(at, |before| before.min(at)));
                 }
-                Ok(Event::Ended(exit)) => return exit,
+                Ok(Event::Ended(exit)) => return (exit, terminated),
                 Ok(Event::Start(_) | Event::Drained) => {}
                 Err(RecvTimeoutError::Timeout) => {
                     self.signaller.send(Target::All, Signal::SIGKILL);
                     kill_at = Some(Instant::now() + KILL_AGAIN);
                 }
                 // The signals thread holds the other end for as long as the process lives.
-                Err(RecvTimeoutError::Disconnected) => return Exit { code: 255, signal: None },
+                Err(RecvTimeoutError::Disconnected) => return (Exit { code: 255, signal: None }, false),
             }
         }
     }

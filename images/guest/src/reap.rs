@@ -49,7 +49,7 @@ impl Children {
             loop {
                 let alive = match signals.wait() {
                     Ok(Signal::SIGCHLD) => reap(&watched, &events),
-                    Ok(_) => events.send(Event::Stop(TERMINATE_GRACE)).is_ok(),
+                    Ok(_) => events.send(Event::Terminate(TERMINATE_GRACE)).is_ok(),
                     Err(_) => true,
                 };
                 if !alive {

@@ -18,6 +18,9 @@
 //! for the life of the container. The guest keeps each record in its spool until it is acknowledged, so a
 //! connection may break at any byte: after the next `Hello` the guest sends again everything after the
 //! last `Ack`, and the daemon drops by number what it already has.
+//!
+//! A guest that cannot read what it is sent gives the connection up, waits a little, and says so in its next
+//! `Hello`; it is for the daemon to end a session in which that does not stop.
 
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +40,9 @@ pub struct Hello {
     pub started: bool,
     /// Number of the first record that the guest still holds, from 1.
     pub next: u64,
+    /// Why the connection before this one was given up, if what came on it could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
 }
 
 /// What the daemon tells the guest ([`crate::frame::Kind::Order`]). Typed input is not here: it travels
@@ -202,6 +208,10 @@ pub enum GuestEvent {
         /// `memory.oom_control` on cgroup v1).
         #[serde(default)]
         oom: bool,
+        /// Whether the guest was told to end by a signal, as an engine does that stops the container, and
+        /// not by [`Order::Stop`].
+        #[serde(default)]
+        terminated: bool,
     },
 }
 

@@ -174,7 +174,35 @@ fn sigterm_as_from_docker_stop_is_a_stop() {
     let mut record = Record::default();
     record.until(&mut link, Kind::Output, "ready");
     guest.terminate();
-    assert!(matches!(record.finish(&mut link), GuestEvent::ProgramExited { signal: Some(_), .. }));
+    let GuestEvent::ProgramExited { signal: Some(_), terminated, .. } = record.finish(&mut link) else {
+        panic!("a signal ended it")
+    };
+    assert!(terminated, "it was not the daemon who asked");
+    assert!(guest.wait().success());
+}
+
+#[test]
+fn an_order_that_cannot_be_read_is_told_at_the_next_greeting_and_nothing_is_lost() {
+    let guest = Guest::start();
+    let (mut link, hello) = guest.accept();
+    assert_eq!(hello.fault, None);
+    link.order_unread("{\"order\":\"dance\"}");
+    let (mut link, hello) = guest.accept();
+    let fault = hello.fault.expect("it is told");
+    assert!(fault.contains("cannot read") && fault.contains("dance"), "{fault}");
+    assert!(!hello.started);
+    link.order(&Order::Start(Box::new(start(&["/bin/sh", "-c", "echo one; read x; echo \"then $x\""]))));
+    let mut record = Record::default();
+    record.until(&mut link, Kind::Output, "one");
+    link.order_unread("nonsense");
+    let (mut link, hello) = guest.accept();
+    assert!(hello.started && hello.fault.is_some());
+    link.input(b"on\n");
+    record.until(&mut link, Kind::Output, "then on");
+    let GuestEvent::ProgramExited { code, terminated, .. } = record.finish(&mut link) else {
+        panic!("it has run")
+    };
+    assert_eq!((code, terminated), (0, false));
     assert!(guest.wait().success());
 }
 

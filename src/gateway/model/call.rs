@@ -78,8 +78,6 @@ impl Drop for Call {
         event.duration_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         event.cost_usd = self.ctx.upstream.cost(&event);
         self.ctx.metrics.model_call(event.refused.is_none());
-        if let Err(error) = self.ctx.recorder.event(Kind::Model, &event) {
-            tracing::error!(session = %self.ctx.id, %error, "a model call could not be recorded");
-        }
+        self.ctx.recorder.note(Kind::Model, &event);
     }
 }

@@ -82,6 +82,7 @@ fn fixture_at(
         profile_name: "p".to_owned(),
         profile: Profile { credential, budget, ..Profile::default() },
         workspace: None,
+        own_key: false,
         cols: 80,
         rows: 24,
     };

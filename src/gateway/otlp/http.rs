@@ -128,6 +128,7 @@ pub(super) fn codes(refusal: &Refusal) -> (StatusCode, tonic::Code) {
         }
         Refusal::Journal(
             JournalError::Full { .. }
+            | JournalError::ReadOnly { .. }
             | JournalError::Io { .. }
             | JournalError::Damaged { .. }
             | JournalError::Broken { .. },
@@ -144,7 +145,10 @@ pub(super) fn sentence(refusal: &Refusal) -> String {
         }
         Refusal::Journal(JournalError::Sealed { .. }) => "the session has ended".to_owned(),
         Refusal::Journal(
-            JournalError::Io { .. } | JournalError::Damaged { .. } | JournalError::Broken { .. },
+            JournalError::ReadOnly { .. }
+            | JournalError::Io { .. }
+            | JournalError::Damaged { .. }
+            | JournalError::Broken { .. },
         ) => "the journal cannot be written; try again later".to_owned(),
         other => other.to_string(),
     }

@@ -121,6 +121,7 @@ impl World {
             workspace: None,
             cols: COLS,
             rows: ROWS,
+            own_key: false,
         });
         let journal = Journal::create(&dir.path().join("journal"), id).expect("a journal");
         let recorder = Recorder::new(journal, 0, Summary::default(), clock::now());
@@ -128,7 +129,8 @@ impl World {
         recorder.event(Kind::Lifecycle, &requested).expect("noted");
         let durable = recorder.journal().bytes();
         let index = Index::open(dir.path()).expect("an index");
-        let restored = Restored { recorder, index, screen: Screen::new(COLS, ROWS), last_record: 0 };
+        let restored =
+            Restored { recorder, index, screen: Screen::new(COLS, ROWS), last_record: 0, cut_bytes: 0 };
         let spool = Spool::open(&dir.path().join("spool")).expect("a spool");
         let daemon = Daemon::start(dir.path(), id, &spec, restored);
         World {
@@ -175,7 +177,7 @@ impl World {
         }
         let mut stream = UnixStream::connect(socket(self.dir.path())).await.expect("the daemon listens");
         let next = self.spool.first_unacked();
-        let hello = Hello { protocol: PROTOCOL, version: String::new(), started: true, next };
+        let hello = Hello { protocol: PROTOCOL, version: String::new(), started: true, next, fault: None };
         let mut bytes = Vec::new();
         let head = Head { seq: 0, time: 0, origin: 0, kind: Kind::Hello };
         frame::encode(&head, &serde_json::to_vec(&hello).expect("JSON"), &mut bytes);
@@ -381,7 +383,7 @@ fn socket(dir: &Path) -> PathBuf {
 
 impl Daemon {
     fn start(dir: &Path, id: SessionId, spec: &Arc<Spec>, restored: Restored) -> Daemon {
-        let Restored { recorder, index, screen, last_record } = restored;
+        let Restored { recorder, index, screen, last_record, .. } = restored;
         let (commands, asked) = mpsc::channel(4);
         let (orders, ordered) = mpsc::channel(4);
         let (input, typed) = mpsc::channel(4);
@@ -409,8 +411,14 @@ impl Daemon {
         let acked = acks.subscribe();
         let listener = UnixListener::bind(socket(dir)).expect("bound");
         let start = Arc::new(start());
-        let link =
-            Link { listener, start, reports: report, orders: ordered, input: typed, acks: acks.subscribe() };
+        let link = Link {
+            listener,
+            start: Some(start),
+            reports: report,
+            orders: ordered,
+            input: typed,
+            acks: acks.subscribe(),
+        };
         let context = Arc::new(context.expect("a context"));
         let (record, committer) =
             Record::new(Arc::clone(&shared), screen, index, dir.to_owned(), last_record, acks, context);

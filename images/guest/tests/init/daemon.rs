@@ -121,6 +121,11 @@ impl Link {
         self.send(Kind::Order, &serde_json::to_vec(order).expect("JSON"));
     }
 
+    /// An order of another version.
+    pub fn order_unread(&mut self, order: &str) {
+        self.send(Kind::Order, order.as_bytes());
+    }
+
     pub fn ack(&mut self, through: u64) {
         self.order(&Order::Ack { through });
     }
