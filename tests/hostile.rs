@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{
     Daemon, Rung,
     bundle::attribute_values,
@@ -11,11 +13,17 @@ use common::{
 };
 use sandboxctl::{
     api::{Role, Session},
-    lifecycle::Reason,
+    lifecycle::{Phase, Reason},
 };
 
 const REACH: &str = include_str!("hostile/reach.py");
 const FORGE: &str = include_str!("hostile/forge.py");
+const FLOOD: &str = include_str!("hostile/flood.py");
+
+/// What a flood may cost the daemon, however long it lasts: buffers, a feed and bodies within their limits.
+const FLOOD_COST: u64 = 192 << 10; // KiB
+/// How long a flood may last on a slow machine, with a daemon that was not optimised.
+const FLOOD_TIME: Duration = Duration::from_secs(400);
 
 /// Each story, in a container and inside gVisor.
 macro_rules! stories {
@@ -33,6 +41,9 @@ stories! {
     nothing_outside_can_be_reached
     who_becomes_root_reaches_no_further_than_their_own_session
     nobody_speaks_for_another_session_nor_silences_their_own
+    endless_output_takes_no_memory
+    endless_bodies_take_no_memory
+    ten_thousand_connections_to_each_port_are_the_business_of_who_makes_them
 }
 
 /// What an attacker's program printed.
@@ -132,4 +143,81 @@ async fn nobody_speaks_for_another_session_nor_silences_their_own(rung: Rung) {
     for (path, content) in daemon.export(&victim).await.files {
         assert!(!String::from_utf8_lossy(&content).contains("forged-"), "{path} of the other session");
     }
+}
+
+/// The most memory that the daemon ever had, in KiB.
+fn peak(daemon: &Daemon) -> u64 {
+    let path = format!("/proc/{}/status", daemon.pid());
+    let status = std::fs::read_to_string(path).expect("it runs");
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).expect("Linux tells");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+/// Somebody else's turn with the real client, whole, while the flood is on.
+async fn somebody_works(daemon: &Daemon) {
+    let session = daemon.begin(ask(&["claude", "-p", "List the files here"])).await;
+    let ended = daemon.when_in(FLOOD_TIME, &session, "their turn ends", |s| s.phase == Phase::Ended).await;
+    assert_eq!(ended.reason, Some(Reason::Exited { code: 0 }), "{}", daemon.log());
+    assert_eq!((ended.totals.turns, ended.completeness), (1, Some(1.0)), "{}", daemon.log());
+}
+
+async fn flood(daemon: &Daemon, arguments: &[&str]) -> Session {
+    let program = ["python3", "-c", FLOOD];
+    daemon.begin(ask(&program.iter().chain(arguments).copied().collect::<Vec<_>>())).await
+}
+
+async fn flooded(daemon: &Daemon, session: &Session) {
+    let ended = daemon.when_in(FLOOD_TIME, session, "the flood ends", |s| s.phase == Phase::Ended).await;
+    assert_eq!(ended.reason, Some(Reason::Exited { code: 0 }), "{}", daemon.log());
+}
+
+/// A line without an end, and every kind of sequence without an end: 200 MB of each that is quick to read.
+async fn endless_output_takes_no_memory(rung: Rung) {
+    let daemon = Daemon::start(rung).await;
+    somebody_works(&daemon).await;
+    let before = peak(&daemon);
+    let one = flood(&daemon, &["output", "osc", "200", "hyperlink", "200", "dcs", "200"]).await;
+    let two = flood(
+        &daemon,
+        &["output", "csi", "200", "apc", "200", "line", "16", "wide", "4", "synchronised", "8"],
+    )
+    .await;
+    somebody_works(&daemon).await;
+    flooded(&daemon, &one).await;
+    flooded(&daemon, &two).await;
+    let cost = peak(&daemon) - before;
+    assert!(cost < FLOOD_COST, "{cost} KiB for a gigabyte of output");
+    let seen = daemon.client.session(&one.id.to_string()).await.expect("a session");
+    assert!(seen.recorded_bytes > 600 << 20, "all of it is on record: {}", seen.recorded_bytes);
+    assert!(seen.title.chars().count() <= 513, "{}", seen.title.len());
+}
+
+/// Ten gigabytes to every door that takes a body, announced and in chunks; and such as inflate to that.
+async fn endless_bodies_take_no_memory(rung: Rung) {
+    let daemon = Daemon::start(rung).await;
+    somebody_works(&daemon).await;
+    let before = peak(&daemon);
+    let session = flood(&daemon, &["bodies"]).await;
+    somebody_works(&daemon).await;
+    flooded(&daemon, &session).await;
+    let (cost, shown) = (peak(&daemon) - before, daemon.export(&session).await.text("terminal/session.txt"));
+    assert!(shown.contains("held 60") && shown.contains(": b'HTTP/1.1 413"), "{shown}");
+    assert!(!shown.contains("timed out"), "every body is refused, none is waited for: {shown}");
+    assert!(cost < 2 * FLOOD_COST, "{cost} KiB\n{shown}");
+}
+
+async fn ten_thousand_connections_to_each_port_are_the_business_of_who_makes_them(rung: Rung) {
+    let daemon = Daemon::start(rung).await;
+    somebody_works(&daemon).await;
+    let before = peak(&daemon);
+    let session = flood(&daemon, &["connections"]).await;
+    let mut screen = daemon.join(&session, Role::Driver, None).await;
+    screen.until_shows("holds").await;
+    somebody_works(&daemon).await;
+    let open = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).expect("it runs").count();
+    assert!(open < 700, "{open} files are open for one session");
+    let cost = peak(&daemon) - before;
+    assert!(cost < FLOOD_COST, "{cost} KiB");
+    daemon.client.delete(&format!("/api/v1/sessions/{}", session.id)).await.expect("stopped");
+    assert_eq!(daemon.ended(&session).await.reason, Some(Reason::Operator { note: None }));
 }

@@ -202,6 +202,11 @@ impl Daemon {
         .await;
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
     /// What it has logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("daemon.log")).unwrap_or_default()
@@ -308,12 +313,23 @@ impl Daemon {
 
     /// Waits until its view is as wanted.
     pub async fn when(&self, session: &Session, what: &str, wanted: impl Fn(&Session) -> bool) -> Session {
+        self.when_in(PATIENCE, session, what, wanted).await
+    }
+
+    /// The same, with another patience.
+    pub async fn when_in(
+        &self,
+        patience: Duration,
+        session: &Session,
+        what: &str,
+        wanted: impl Fn(&Session) -> bool,
+    ) -> Session {
         let began = Instant::now();
         loop {
             let now = self.client.session(&session.id.to_string()).await;
             match now {
                 Ok(now) if wanted(&now) => return now,
-                now if began.elapsed() > PATIENCE => panic!("{what}: not so: {now:?}\n{}", self.log()),
+                now if began.elapsed() > patience => panic!("{what}: not so: {now:?}\n{}", self.log()),
                 _ => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         }

@@ -1,0 +1,146 @@
+"""Asks the daemon for more memory than there is. Argument: what to flood it with."""
+
+import gzip
+import os
+import resource
+import socket
+import struct
+import sys
+import threading
+import time
+
+MIB = 1 << 20
+# How an endless sequence begins, and what it goes on with for ever.
+SEQUENCES = {
+    "line": (b"", b"x"),
+    "wide": (b"", "\u0301\u200d\U0001f9d1".encode()),
+    "osc": (b"\x1b]2;", b"t"),
+    "hyperlink": (b"\x1b]8;;http://", b"u"),
+    "dcs": (b"\x1bPq", b"#1~"),
+    "csi": (b"\x1b[", b"1;"),
+    "apc": (b"\x1b_", b"G"),
+    "synchronised": (b"\x1b[?2026h", b"s"),
+}
+
+
+def output(name, size):
+    begin, piece = SEQUENCES[name]
+    piece = piece * (65536 // len(piece))
+    os.write(1, begin)
+    sent = 0
+    while sent < size:
+        sent += os.write(1, piece[: size - sent])
+    # What was begun is called off, and what was printed is cleared away.
+    os.write(1, b"\x18\x1b[?2026l\r\x1b[2K")
+
+
+def connect(port):
+    return socket.create_connection(("127.0.0.1", port), timeout=20)
+
+
+def answer(end):
+    """The status, or how the connection ended."""
+    try:
+        return end.recv(100).split(b"\r\n")[0]
+    except OSError as error:
+        return str(error)
+
+
+def push(port, head, pieces):
+    """Sends until the other side has had enough."""
+    sent = 0
+    with connect(port) as end:
+        try:
+            end.sendall(head)
+            for piece in pieces:
+                end.sendall(piece)
+                sent += len(piece)
+        except OSError:
+            pass
+        print(port, head.split(b" ")[1], "took", sent // MIB, "MiB:", answer(end), flush=True)
+
+
+def head(path, fields):
+    return f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{fields}\r\n\r\n".encode()
+
+
+def ten_gigabytes(piece):
+    return (piece for _ in range(10240 * MIB // len(piece)))
+
+
+def bodies():
+    piece = b" " * MIB
+    chunk = b"%x\r\n" % MIB + piece + b"\r\n"
+    bomb = gzip.compress(b" " * (256 * MIB), 9)
+    for port, paths in [(4318, ["/v1/logs", "/mcp"]), (8080, ["/v1/logs", "/hooks", "/mcp", "/v1/messages"])]:
+        for path in paths:
+            push(port, head(path, f"content-length: {10 << 30}"), ten_gigabytes(piece))
+            push(port, head(path, "transfer-encoding: chunked"), ten_gigabytes(chunk))
+            bombs = head(path, f"content-encoding: gzip\r\ncontent-length: {len(bomb)}")
+            together = [threading.Thread(target=push, args=(port, bombs, [bomb])) for _ in range(6)]
+            for one in together:
+                one.start()
+            for one in together:
+                one.join()
+    # As many as one can have, all but their last byte sent.
+    ends = []
+    for number in range(60):
+        end = connect([4318, 8080][number % 2])
+        try:
+            end.sendall(head("/v1/logs", f"content-length: {15 * MIB}"))
+            end.settimeout(0.5)
+            for _ in range(14):
+                end.sendall(piece)
+        except OSError:
+            pass
+        ends.append(end)
+    # gRPC: a message that says it has four gigabytes.
+    frame = lambda kind, flags, stream, payload: (
+        struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload)
+    fields = [(":method", "POST"), (":scheme", "http"), (":authority", "x"),
+              (":path", "/opentelemetry.proto.collector.logs.v1.LogsService/Export"), ("content-type", "application/grpc")]
+    block = b"".join(b"\0" + bytes([len(n)]) + n.encode() + bytes([len(v)]) + v.encode() for n, v in fields)
+    with connect(4317) as end:
+        end.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"") + frame(1, 4, 1, block)
+                    + frame(0, 0, 1, struct.pack(">BI", 0, 0xFFFFFFFF)))
+        print("grpc", len(answer(end)))
+    print("held", len(ends))
+
+
+def connections():
+    """Ten thousand to each port, as far as the limit of open files goes, each with half a request."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    held = []
+
+    def crowd(port):
+        for _ in range(10000):
+            try:
+                end = socket.socket()
+                end.setblocking(False)
+                end.connect_ex(("127.0.0.1", port))
+                held.append(end)
+            except OSError:
+                break
+
+    crowds = [threading.Thread(target=crowd, args=(port,)) for port in (4318, 4317, 8080, 3128)]
+    for one in crowds:
+        one.start()
+    for one in crowds:
+        one.join()
+    for end in held:
+        try:
+            end.send(b"POST /v1/logs HTTP/1.1\r\nhost: x\r\n")
+        except OSError:
+            pass
+    print("holds", len(held), flush=True)
+    time.sleep(1000)
+
+
+what = sys.argv[1]
+if what == "output":
+    for name, size in zip(sys.argv[2::2], sys.argv[3::2]):
+        output(name, int(size) * MIB)
+else:
+    {"bodies": bodies, "connections": connections}[what]()
+print("flooded")
