@@ -26,6 +26,7 @@ use crate::id::SessionId;
 mod commit;
 mod index;
 mod reader;
+mod recover;
 mod seal;
 mod segment;
 mod writer;

@@ -13,14 +13,12 @@ use sandbox_guest::frame::{self, HEADER, Head, Kind};
 use tokio::sync::watch;
 
 use super::{
-    Draft, JournalError, Position, Reader, Recovered, SegmentHead, VERSION, commit::Committer, segment::Step,
-    segment::Walk, segment_path, segments,
+    Draft, JournalError, Position, Reader, Recovered, SegmentHead, VERSION,
+    commit::Committer,
+    recover::{Found, recover},
+    segment_path, segments,
 };
-use crate::{
-    clock,
-    id::SessionId,
-    keys::{hex, unhex},
-};
+use crate::{clock, id::SessionId, keys::hex};
 
 /// The longest segment.
 const SEGMENT_LIMIT: u64 = 64 << 20; // bytes
@@ -54,7 +52,7 @@ struct Writer {
 
 /// The numbers of the last requests, bounded.
 #[derive(Default)]
-struct Requests {
+pub(super) struct Requests {
     known: HashSet<u64>,
     order: VecDeque<u64>,
 }
@@ -107,36 +105,8 @@ impl Journal {
         let Some(&last) = all.last() else {
             return Ok((Journal::create_with(dir, session, segment_limit)?, Recovered::default()));
         };
-        let mut requests = Requests::default();
-        let mut recovered = Recovered::default();
-        // One segment more than the last, for the requests that may yet come twice.
-        let mut found = Scan::default();
-        let mut expected = if all.len() <= 2 { 1 } else { all[all.len() - 2] };
-        for &first in &all[all.len().saturating_sub(2)..] {
-            if first != expected {
-                let problem = format!("frame {first} stands where {expected} should");
-                return Err(JournalError::Damaged { path: segment_path(dir, first), at: 0, problem });
-            }
-            found = scan(dir, first, &mut requests, &mut recovered)?;
-            expected = found.next;
-        }
-        for &first in all[..all.len().saturating_sub(2)].iter().rev() {
-            if recovered.last_record > 0 {
-                break;
-            }
-            // Nothing but telemetry since: the guest's last record stands further back.
-            let mut earlier = Recovered::default();
-            scan(dir, first, &mut Requests::default(), &mut earlier)?;
-            recovered.last_record = earlier.last_record;
-        }
+        let Found { requests, end, next, chain, mut recovered } = recover(dir, &all)?;
         let path = segment_path(dir, last);
-        recovered.cut_bytes = cut(&path, found.end)?;
-        if found.next == 0 {
-            // Not even the segment's first frame was whole.
-            found.next = last;
-            found.chain = chain_before(dir, &all)?;
-        }
-        recovered.last_seq = found.next - 1;
         let file = OpenOptions::new().append(true).open(&path).map_err(|e| JournalError::io(&path, e))?;
         // An earlier daemon may have died between writing a frame and its commit. Who opens the journal takes
         // what is in it for recorded, and tells the guest so.
@@ -148,15 +118,15 @@ impl Journal {
         }
         let writer = Writer {
             file: Arc::new(file),
-            at: Position { segment: last, offset: found.end },
-            next: found.next,
-            chain: found.chain,
+            at: Position { segment: last, offset: end },
+            next,
+            chain,
             bytes_before,
             requests,
             sealed: recovered.sealed,
         };
         let journal = Journal::over(dir, session, segment_limit, writer);
-        if found.end == 0 {
+        if end == 0 {
             journal.begin_segment(&mut journal.lock())?;
             recovered.last_seq += 1;
         }
@@ -306,7 +276,7 @@ impl Journal {
 }
 
 impl Requests {
-    fn add(&mut self, request: u64) {
+    pub(super) fn add(&mut self, request: u64) {
         if self.known.insert(request) {
             self.order.push_back(request);
         }
@@ -325,71 +295,6 @@ pub(super) fn chain(before: &[u8; 32], header: &[u8], payload: &[u8]) -> [u8; 32
     hasher.update(header);
     hasher.update(payload);
     *hasher.finalize().as_bytes()
-}
-
-#[derive(Default)]
-struct Scan {
-    /// The first byte that is no good frame's.
-    end: u64,
-    /// Number of the next frame; 0 where there is no frame at all.
-    next: u64,
-    chain: [u8; 32],
-}
-
-/// Walks a segment, checking everything, noting what a writer needs to know.
-fn scan(
-    dir: &Path,
-    first: u64,
-    requests: &mut Requests,
-    recovered: &mut Recovered,
-) -> Result<Scan, JournalError> {
-    let path = segment_path(dir, first);
-    let mut walk = Walk::open(&path, 0)?;
-    let mut found = Scan::default();
-    while let Step::Frame(head, header, payload) = walk.step(|_| true)? {
-        let expected = if found.next == 0 { first } else { found.next };
-        let damaged = |problem: String| JournalError::Damaged { path: path.clone(), at: found.end, problem };
-        if head.seq != expected {
-            return Err(damaged(format!("frame {} stands where {expected} should", head.seq)));
-        }
-        if found.next == 0 {
-            let segment: SegmentHead =
-                serde_json::from_slice(&payload).map_err(|e| damaged(e.to_string()))?;
-            found.chain = unhex(&segment.chain).ok_or_else(|| damaged("its chain is no hash".to_owned()))?;
-        }
-        found.chain = chain(&found.chain, &header, &payload);
-        found.next = head.seq.saturating_add(1);
-        found.end = walk.offset;
-        if is_request(head.kind) && head.origin > 0 {
-            requests.add(head.origin);
-        } else {
-            recovered.last_record = recovered.last_record.max(head.origin);
-        }
-        recovered.sealed = head.kind == Kind::Seal;
-    }
-    Ok(found)
-}
-
-/// The chain as of the end of the segment before the last.
-fn chain_before(dir: &Path, all: &[u64]) -> Result<[u8; 32], JournalError> {
-    match all {
-        [.., before, _] => Ok(scan(dir, *before, &mut Requests::default(), &mut Recovered::default())?.chain),
-        _ => Ok([0; 32]),
-    }
-}
-
-/// Cuts a file, keeping what is cut in another beside it: it may still tell somebody something.
-fn cut(path: &Path, end: u64) -> Result<u64, JournalError> {
-    let error = |e| JournalError::io(path, e);
-    let len = fs::metadata(path).map_err(error)?.len();
-    if len > end {
-        let content = fs::read(path).map_err(error)?;
-        let end_at = usize::try_from(end).unwrap_or(content.len());
-        fs::write(path.with_extension(format!("cut-{}", clock::now())), &content[end_at..]).map_err(error)?;
-        let file = OpenOptions::new().write(true).open(path).map_err(error)?;
-        file.set_len(end).and_then(|()| file.sync_all()).map_err(error)?;
-    }
-    Ok(len - end)
 }
 
 fn create_segment(dir: &Path, first: u64) -> Result<File, JournalError> {
@@ -425,6 +330,6 @@ fn write_both(file: &File, header: &[u8], payload: &[u8]) -> io::Result<()> {
 }
 
 /// Kinds whose origin is the number of a request, not of a record.
-fn is_request(kind: Kind) -> bool {
+pub(super) fn is_request(kind: Kind) -> bool {
     matches!(kind, Kind::Traces | Kind::Metrics | Kind::Logs | Kind::Mcp)
 }
