@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use bytesize::ByteSize;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// The person a session is for. Both parts become resource attributes of everything the session sends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -157,12 +157,15 @@ pub struct Limits {
     /// Processors, in whole and parts.
     pub cpus: f64,
     /// Memory, swap included.
+    #[serde(serialize_with = "exact")]
     pub memory: ByteSize,
     /// Processes and threads.
     pub pids: i64,
     /// What home and workspace may hold together.
+    #[serde(serialize_with = "exact")]
     pub disk: ByteSize,
     /// `/tmp`, in memory.
+    #[serde(serialize_with = "exact")]
     pub tmp: ByteSize,
     /// Open files of one process.
     pub open_files: u64,
@@ -184,6 +187,17 @@ impl Default for Limits {
 /// Whether a runtime's name stands for gVisor: `runsc`, as its own installation calls it, or `runsc-…`.
 pub fn is_gvisor(runtime: Option<&str>) -> bool {
     runtime.is_some_and(|name| name == "runsc" || name.starts_with("runsc-"))
+}
+
+/// A size in the largest unit that it is a whole number of. [`ByteSize`] by itself rounds to one decimal, and
+/// a session's limits are stored as they are written here.
+fn exact<S: Serializer>(size: &ByteSize, to: S) -> Result<S::Ok, S::Error> {
+    let bytes = size.as_u64();
+    let whole = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")]
+        .into_iter()
+        .find(|(unit, _)| bytes > 0 && bytes.is_multiple_of(*unit));
+    let (unit, name) = whole.unwrap_or((1, "B"));
+    to.collect_str(&format_args!("{} {name}", bytes / unit))
 }
 
 /// What the client's telemetry carries beside counts and times.
@@ -275,6 +289,15 @@ mod tests {
         let ada: User = "Ada Lovelace <ada@example.org>".parse().expect("a user");
         assert_eq!((ada.name.as_str(), ada.email.as_str()), ("Ada Lovelace", "ada@example.org"));
         assert_eq!(ada.to_string(), "Ada Lovelace <ada@example.org>");
+    }
+
+    #[test]
+    fn sizes_are_stored_as_they_are() {
+        for bytes in [0, 1, 1023, 1 << 10, (10 << 30) + (512 << 20), 4 << 30, (1 << 60) + 1, u64::MAX] {
+            let limits = Limits { memory: ByteSize::b(bytes), ..Limits::default() };
+            let text = serde_json::to_string(&limits).expect("JSON");
+            assert_eq!(serde_json::from_str::<Limits>(&text).expect("limits"), limits, "{text}");
+        }
     }
 
     #[test]

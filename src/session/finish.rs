@@ -32,6 +32,8 @@ use crate::{
 
 /// How long a guest may take to leave after the program's end.
 const LEAVE_LIMIT: Duration = Duration::from_secs(2);
+/// How long a slow viewer may take to see the end.
+const FAREWELL: Duration = Duration::from_secs(10);
 /// How long to wait for the engine's word on a death before asking.
 const LOOK: Duration = Duration::from_millis(100);
 /// Between two tries of an engine that does not remove a container.
@@ -83,7 +85,7 @@ impl Task {
         self.shared.exit.send_replace(Some((self.view.exit_code, reason)));
         // Viewers that still need a snapshot for the last screen get it.
         let answer = async {
-            while self.shared.viewers.count() > 0 {
+            while self.shared.viewers.count() > 0 && !self.cancel.is_cancelled() {
                 match timeout(Duration::from_millis(100), commands.recv()).await {
                     Ok(Some(Command::Snapshot(reply))) => {
                         reply.send(self.record.snapshot()).ok();
@@ -93,7 +95,7 @@ impl Task {
                 }
             }
         };
-        timeout(LEAVE_LIMIT, answer).await.ok();
+        timeout(FAREWELL, answer).await.ok();
     }
 
     /// Asks the engine while it still knows, and puts a reason on record before its evidence is removed.

@@ -232,11 +232,6 @@ impl Daemon {
         self.state.join("sessions").join(session.id.to_string()).join("journal")
     }
 
-    /// Its process.
-    pub fn pid(&self) -> u32 {
-        self.child.as_ref().expect("it runs").id()
-    }
-
     /// One of its metrics, named with its labels as `/metrics` writes them; 0 where there is none.
     pub async fn metric(&self, name: &str) -> f64 {
         let text = reqwest::get(format!("{}/metrics", self.url)).await.expect("it answers");

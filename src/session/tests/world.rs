@@ -13,36 +13,20 @@ use std::{
     fs,
     io::Write,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicBool},
+    sync::Arc,
 };
 
-use bytes::Bytes;
 use proptest::sample::Index as Choice;
 use sandbox_guest::{
     frame::{self, Head},
-    spool::{self, Spool},
-    wire::{self, Hello, Listen, Order, PROTOCOL, SpooledRequest, Start},
+    spool::Spool,
+    wire::{self, SpooledRequest},
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{UnixListener, UnixStream},
-    sync::{Notify, mpsc, watch},
-    task::JoinSet,
-};
-use tokio_util::sync::CancellationToken;
 
-use super::super::{
-    Command, Restored, Shared, Sight, Viewer,
-    link::{Link, Report},
-    record::Record,
-    viewer::Viewers,
-};
+use super::super::{Restored, Sight, Viewer};
 use crate::{
-    api::{self, Role},
     clock,
     event::Lifecycle,
-    feed::Feed,
-    gateway::{Context, model::Upstream},
     id::SessionId,
     journal::{Entry, Index, Journal, Kind, verify},
     lifecycle::Phase,
@@ -52,11 +36,14 @@ use crate::{
     summary::Summary,
 };
 
+mod daemon;
+
+use daemon::Daemon;
+
 const COLS: u16 = 20;
 const ROWS: u16 = 6;
-/// Small, so that viewers fall behind it.
-const RING: usize = 2000; // bytes
 
+/// See the top of the file.
 pub(super) struct World {
     dir: tempfile::TempDir,
     id: SessionId,
@@ -80,39 +67,10 @@ struct Seat {
     at: Option<u64>,
 }
 
-/// A daemon's life.
-struct Daemon {
-    shared: Arc<Shared>,
-    record: Record,
-    /// The last record that was handed to `record`.
-    taken: u64,
-    /// Where the journal ended after it.
-    taken_bytes: u64,
-    commands: mpsc::Receiver<Command>,
-    reports: mpsc::Receiver<Report>,
-    acks: watch::Receiver<u64>,
-    /// Kept, since a link without them ends.
-    _orders: mpsc::Sender<Order>,
-    _input: mpsc::Sender<Bytes>,
-    helpers: JoinSet<()>,
-    guest: Option<Guest>,
-}
-
-/// The guest's end of a connection.
-struct Guest {
-    stream: UnixStream,
-    reader: spool::Reader,
-    /// Read from the spool, and not sent yet.
-    unsent: Vec<u8>,
-    /// Sent, and not yet a whole frame.
-    begun: Vec<u8>,
-    /// The last acknowledgement on this connection.
-    heard: Option<u64>,
-}
-
 impl World {
     pub(super) async fn new() -> World {
-        let dir = tempfile::tempdir().expect("a folder");
+        // In memory, where there is such a thing: a disk that others use makes each sync take its time.
+        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder");
         let id = SessionId::new();
         let spec = Arc::new(Spec {
             user: User { name: "Ada".to_owned(), email: "ada@example.org".to_owned() },
@@ -172,50 +130,23 @@ impl World {
     }
 
     pub(super) async fn connect(&mut self) {
-        if self.daemon.guest.is_some() {
-            return;
-        }
-        let mut stream = UnixStream::connect(socket(self.dir.path())).await.expect("the daemon listens");
-        let next = self.spool.first_unacked();
-        let hello = Hello { protocol: PROTOCOL, version: String::new(), started: true, next, fault: None };
-        let mut bytes = Vec::new();
-        let head = Head { seq: 0, time: 0, origin: 0, kind: Kind::Hello };
-        frame::encode(&head, &serde_json::to_vec(&hello).expect("JSON"), &mut bytes);
-        stream.write_all(&bytes).await.expect("sent");
-        assert!(matches!(self.daemon.reports.recv().await, Some(Report::Hello(_))));
-        let reader = self.spool.reader().expect("a reader");
-        self.daemon.guest =
-            Some(Guest { stream, reader, unsent: Vec::new(), begun: Vec::new(), heard: None });
+        self.daemon.connect(self.dir.path(), &self.spool).await;
     }
 
     pub(super) async fn disconnect(&mut self) {
-        if self.daemon.guest.take().is_some() {
-            assert!(matches!(self.daemon.reports.recv().await, Some(Report::Lost)));
-        }
+        self.daemon.disconnect().await;
     }
 
     /// Sends so many bytes, if there are as many.
     pub(super) async fn send(&mut self, bytes: usize) {
-        let Some(guest) = &mut self.daemon.guest else { return };
-        let whole = guest.send(bytes).await;
-        for _ in 0..whole {
-            let Some(Report::Record(frame)) = self.daemon.reports.recv().await else {
-                panic!("a record was sent")
-            };
-            self.daemon.taken = self.daemon.taken.max(frame.head.seq);
-            self.daemon.record.take(frame).await;
-            self.daemon.taken_bytes = self.daemon.shared.recorder.journal().bytes();
-        }
+        self.daemon.receive(bytes).await;
     }
 
     /// Waits until all that has arrived is on disk, and tells the guest.
     pub(super) async fn commit(&mut self) {
-        let taken = self.daemon.taken;
-        self.daemon.acks.wait_for(|acked| *acked >= taken).await.expect("the committer runs");
-        self.durable = self.durable.max(self.daemon.taken_bytes);
-        if let Some(guest) = &mut self.daemon.guest {
-            let through = guest.hear_ack(taken).await;
-            assert_eq!(through, taken, "what is acknowledged has been sent");
+        let (bytes, acknowledged) = self.daemon.commit().await;
+        self.durable = self.durable.max(bytes);
+        if let Some(through) = acknowledged {
             self.spool.ack(through);
         }
     }
@@ -250,14 +181,14 @@ impl World {
         if !self.viewers.is_empty() {
             let seat = who.get_mut(&mut self.viewers);
             for _ in 0..count {
-                self.daemon.show(seat).await;
+                seat.look(&mut self.daemon).await;
             }
         }
     }
 
     pub(super) async fn stop(&mut self) {
         self.daemon.record.rest().await;
-        self.durable = self.daemon.shared.recorder.journal().bytes();
+        self.durable = self.daemon.recorder().journal().bytes();
         self.restart(|_, _| {}).await;
     }
 
@@ -284,7 +215,7 @@ impl World {
         })
         .await;
         // Who has seen what is lost comes back before others take its numbers.
-        let head = *self.daemon.shared.feed.head().borrow();
+        let head = *self.daemon.feed().head().borrow();
         for seat in self.viewers.iter_mut().filter(|seat| seat.at > Some(head)) {
             seat.viewer = Some(self.daemon.seat(seat.at));
         }
@@ -293,9 +224,8 @@ impl World {
     /// Ends this daemon wherever it is, lets something happen to the journal, and starts the next.
     async fn restart(&mut self, happen: impl FnOnce(&Path, u64)) {
         self.viewers.iter_mut().for_each(|seat| seat.viewer = None);
-        self.daemon.helpers.shutdown().await;
+        self.daemon.die().await;
         happen(&self.segment(), self.durable);
-        fs::remove_file(socket(self.dir.path())).expect("the old socket");
         let restored = Restored::open(self.dir.path(), self.id, &self.spec).expect("it goes on");
         assert!(restored.last_record >= self.last_acknowledged(), "what was acknowledged is there");
         // Opening syncs what it finds.
@@ -328,7 +258,7 @@ impl World {
         let all = (self.recorded.len() + self.request_records.len()) as u64;
         assert_eq!(self.spool.first_unacked(), all + 1, "the guest may forget all of it");
         let entries: Vec<Entry> =
-            self.daemon.shared.recorder.journal().read(1).map(|e| e.expect("a good frame")).collect();
+            self.daemon.recorder().journal().read(1).map(|e| e.expect("a good frame")).collect();
         let terminal: Vec<(Kind, Vec<u8>)> = entries
             .iter()
             .filter(|e| matches!(e.kind, Kind::Output | Kind::Resize))
@@ -348,10 +278,10 @@ impl World {
             if seat.viewer.is_none() {
                 seat.viewer = Some(self.daemon.seat(seat.at));
             }
-            while self.daemon.show(&mut seat).await {}
+            while seat.look(&mut self.daemon).await {}
             alike(&mut seat.screen, &mut expected, "a viewer's screen");
         }
-        self.daemon.helpers.shutdown().await;
+        self.daemon.die().await;
     }
 }
 
@@ -360,7 +290,7 @@ impl World {
     fn the_summary_is_of(&self, entries: &[Entry]) {
         let mut expected = Summary::default();
         entries.iter().for_each(|entry| expected.apply(entry));
-        let (seq, mut summary) = self.daemon.shared.recorder.summary();
+        let (seq, mut summary) = self.daemon.recorder().summary();
         assert_eq!(seq, entries.len() as u64);
         // Segments begin themselves, so that only who reads them counts them.
         for summary in [&mut summary, &mut expected] {
@@ -377,101 +307,16 @@ fn alike(one: &mut Screen, other: &mut Screen, whose: &str) {
     assert_eq!(snapshots.0, snapshots.1, "{whose}");
 }
 
-fn socket(dir: &Path) -> PathBuf {
-    dir.join("control.sock")
-}
-
-impl Daemon {
-    fn start(dir: &Path, id: SessionId, spec: &Arc<Spec>, restored: Restored) -> Daemon {
-        let Restored { recorder, index, screen, last_record, .. } = restored;
-        let (commands, asked) = mpsc::channel(4);
-        let (orders, ordered) = mpsc::channel(4);
-        let (input, typed) = mpsc::channel(4);
-        let (report, reports) = mpsc::channel(4);
-        let upstream = Arc::new(Upstream::new(&crate::config::Model::default()).expect("an upstream"));
-        let context =
-            Context::new(id, Arc::clone(spec), recorder.clone(), upstream, Arc::default(), String::new());
-        let shared = Arc::new(Shared {
-            id,
-            spec: Arc::clone(spec),
-            feed: Feed::with_limit(*recorder.journal().head().borrow(), RING),
-            recorder,
-            viewers: Viewers::default(),
-            driver: watch::Sender::new(0),
-            notice: watch::Sender::new(None),
-            exit: watch::Sender::new(None),
-            view: watch::Sender::new(view(id, spec)),
-            commands,
-            orders: orders.clone(),
-            input: input.clone(),
-            died: Notify::new(),
-            gone: CancellationToken::new(),
-        });
-        let acks = watch::Sender::new(last_record);
-        let acked = acks.subscribe();
-        let listener = UnixListener::bind(socket(dir)).expect("bound");
-        let start = Arc::new(start());
-        let link = Link {
-            listener,
-            start: Some(start),
-            reports: report,
-            orders: ordered,
-            input: typed,
-            acks: acks.subscribe(),
-        };
-        let context = Arc::new(context.expect("a context"));
-        let (record, committer) =
-            Record::new(Arc::clone(&shared), screen, index, dir.to_owned(), last_record, acks, context);
-        let mut helpers = JoinSet::new();
-        helpers.spawn(link.run(CancellationToken::new()));
-        helpers.spawn(committer.run(CancellationToken::new()));
-        Daemon {
-            shared,
-            record,
-            taken: last_record,
-            taken_bytes: 0,
-            commands: asked,
-            reports,
-            acks: acked,
-            _orders: orders,
-            _input: input,
-            helpers,
-            guest: None,
-        }
-    }
-
-    fn seat(&self, after: Option<u64>) -> Viewer {
-        Viewer::join(Arc::clone(&self.shared), "somebody".to_owned(), Role::Observer, false, after)
-    }
-
-    /// Shows somebody the next thing; false if there is none.
-    async fn show(&mut self, seat: &mut Seat) -> bool {
-        let Some(viewer) = &mut seat.viewer else { return false };
-        let sight = {
-            let mut next = std::pin::pin!(viewer.next());
-            let mut idle = 0;
-            loop {
-                if let std::task::Poll::Ready(sight) = futures_util::poll!(next.as_mut()) {
-                    break sight.expect("the daemon lives");
-                }
-                if let Ok(command) = self.commands.try_recv() {
-                    let Command::Snapshot(reply) = command else { panic!("nobody asked for an end") };
-                    reply.send(self.record.snapshot()).ok();
-                } else if idle == 2 {
-                    return false;
-                } else {
-                    // It may have had its turn of the runtime, and not be done.
-                    idle += 1;
-                    tokio::task::yield_now().await;
-                }
-            }
-        };
-        seat.see(sight);
-        true
-    }
-}
-
 impl Seat {
+    /// Looks at the next thing; false if there is none.
+    async fn look(&mut self, daemon: &mut Daemon) -> bool {
+        let Some(viewer) = &mut self.viewer else { return false };
+        let sight = daemon.show(viewer).await;
+        let is_something = sight.is_some();
+        sight.into_iter().for_each(|sight| self.see(sight));
+        is_something
+    }
+
     fn see(&mut self, sight: Sight) {
         match sight {
             Sight::Snapshot { seq, cols, rows, bytes } => {
@@ -490,97 +335,5 @@ impl Seat {
             Sight::Role(_) => {}
             other => panic!("nobody said {other:?}"),
         }
-    }
-}
-
-impl Guest {
-    /// Sends so many bytes; tells how many frames that made whole.
-    async fn send(&mut self, bytes: usize) -> usize {
-        let mut buffer = vec![0; 4096];
-        while self.unsent.len() < bytes {
-            let read = self.reader.read(&mut buffer, &AtomicBool::new(true)).expect("readable");
-            if read == 0 {
-                break;
-            }
-            self.unsent.extend_from_slice(&buffer[..read]);
-        }
-        let sent: Vec<u8> = self.unsent.drain(..bytes.min(self.unsent.len())).collect();
-        self.stream.write_all(&sent).await.expect("sent");
-        self.begun.extend_from_slice(&sent);
-        let mut whole = 0;
-        let mut rest = &self.begun[..];
-        let mut left = rest.len();
-        while let Ok(Some(_)) = frame::read(&mut rest) {
-            (whole, left) = (whole + 1, rest.len());
-        }
-        self.begun.drain(..self.begun.len() - left);
-        whole
-    }
-
-    /// Waits for an acknowledgement of at least this record.
-    async fn hear_ack(&mut self, through: u64) -> u64 {
-        loop {
-            if let Some(heard) = self.heard.filter(|heard| *heard >= through) {
-                return heard;
-            }
-            let mut header = [0; frame::HEADER];
-            self.stream.read_exact(&mut header).await.expect("an order");
-            let mut payload = vec![0; frame::payload_len(&header).expect("a length")];
-            self.stream.read_exact(&mut payload).await.expect("all of it");
-            match serde_json::from_slice(&payload).expect("an order") {
-                Order::Ack { through } => self.heard = Some(through),
-                other => panic!("nobody ordered {other:?}"),
-            }
-        }
-    }
-}
-
-fn start() -> Start {
-    Start {
-        argv: vec!["true".to_owned()],
-        env: Vec::new(),
-        cwd: "/".to_owned(),
-        uid: 1000,
-        gid: 1000,
-        cols: COLS,
-        rows: ROWS,
-        privileges: false,
-        open_files: 1024,
-        pids: None,
-        files: Vec::new(),
-        own: Vec::new(),
-        transcripts: None,
-        disk_limit: None,
-        spool_limit: 1 << 20,
-        listen: Listen::default(),
-        request_key: String::new(),
-    }
-}
-
-fn view(id: SessionId, spec: &Spec) -> api::Session {
-    api::Session {
-        id,
-        user: spec.user.clone(),
-        profile: spec.profile_name.clone(),
-        credential: spec.profile.credential,
-        image: String::new(),
-        program: Vec::new(),
-        workspace: None,
-        phase: Phase::Running,
-        reason: None,
-        exit_code: None,
-        created_at: clock::timestamp(0),
-        started_at: None,
-        ended_at: None,
-        expires_at: None,
-        active_at: None,
-        cols: COLS,
-        rows: ROWS,
-        title: String::new(),
-        viewers: 0,
-        warning: None,
-        recorded_bytes: 0,
-        totals: api::Totals::default(),
-        completeness: None,
     }
 }
