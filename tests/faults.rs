@@ -9,6 +9,8 @@ mod dice;
 mod kills;
 #[path = "faults/programs.rs"]
 mod programs;
+#[path = "faults/soak.rs"]
+mod soak;
 #[path = "faults/storm.rs"]
 mod storm;
 #[path = "faults/watchers.rs"]
