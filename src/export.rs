@@ -22,7 +22,7 @@ use serde_json::Value;
 use crate::{
     api::Session,
     bundle::{self, FileEntry, JournalEntry, Manifest},
-    clock,
+    clock, inert,
     journal::{JournalError, Kind, Reader, Seal},
     keys::SigningKey,
     redact::Redactor,
@@ -140,8 +140,8 @@ fn archive(source: &Source<'_>, manifest: &Manifest, files: Vec<Staged>, out: im
     let mtime = clock::micros(moment) / 1_000_000;
     let gzip = GzBuilder::new().mtime(0).write(out, Compression::default());
     let mut tar = tar::Builder::new(gzip);
-    let text = serde_json::to_vec_pretty(manifest)?;
-    append(&mut tar, &format!("{folder}/manifest.json"), text.len() as u64, mtime, text.as_slice())?;
+    let text = inert::json(serde_json::to_string_pretty(manifest)?);
+    append(&mut tar, &format!("{folder}/manifest.json"), text.len() as u64, mtime, text.as_bytes())?;
     for file in files {
         append(&mut tar, &format!("{folder}/{}", file.path), file.size, mtime, file.content()?)?;
     }
@@ -181,7 +181,7 @@ fn safe_path(path: &str) -> String {
 
 /// A JSON value as pretty text that ends with a newline.
 fn pretty(value: &Value) -> String {
-    format!("{}\n", serde_json::to_string_pretty(value).unwrap_or_default())
+    inert::json(serde_json::to_string_pretty(value).unwrap_or_default()) + "\n"
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use crate::{
     cast::{Cast, Header},
     clock,
     event::Lifecycle,
+    inert,
     journal::{Entry, Kind},
     redact::{Redactor, TimedStream},
     text::Text,
@@ -222,7 +223,6 @@ fn otlp<T: Serialize, E: std::fmt::Display>(
 }
 
 fn line(to: &mut Stage, value: &impl Serialize) -> io::Result<()> {
-    let mut text = serde_json::to_vec(value)?;
-    text.push(b'\n');
-    to.write(&text)
+    let text = inert::json(serde_json::to_string(value)?) + "\n";
+    to.write(text.as_bytes())
 }

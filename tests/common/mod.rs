@@ -143,6 +143,12 @@ impl Daemon {
         .await;
     }
 
+    /// What the command line does with it.
+    pub fn cli(&self, args: &[&str]) -> std::io::Result<std::process::Output> {
+        let config = self.dir.path().join("config.toml");
+        Command::new(env!("CARGO_BIN_EXE_sandboxctl")).arg("--config").arg(config).args(args).output()
+    }
+
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("it runs").id()
@@ -260,14 +266,7 @@ impl Drop for Daemon {
         if self.child.is_none() {
             self.spawn();
         }
-        let cli = |args: &[&str]| {
-            Command::new(env!("CARGO_BIN_EXE_sandboxctl"))
-                .arg("--config")
-                .arg(self.dir.path().join("config.toml"))
-                .args(args)
-                .output()
-        };
-        let drained = cli(&["drain"]);
+        let drained = self.cli(&["drain"]);
         self.terminate();
         if thread::panicking() {
             eprintln!("--- the daemon's log ---\n{}", self.log());
