@@ -250,7 +250,7 @@ pub(crate) fn say(line: &str) -> std::io::Result<()> {
 
 /// Prints pretty JSON.
 pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    say(&serde_json::to_string_pretty(value)?)?;
+    say(&crate::inert::json(serde_json::to_string_pretty(value)?))?;
     Ok(())
 }
 

@@ -22,7 +22,7 @@ use serde_json::Value;
 use crate::{
     api::Session,
     bundle::{self, FileEntry, JournalEntry, Manifest},
-    clock,
+    clock, inert,
     journal::{self, JournalError, Kind, Reader, Seal},
     keys::SigningKey,
     lifecycle::Phase,
@@ -166,9 +166,9 @@ fn archive(
     let moment = source.session.ended_at.unwrap_or(source.session.created_at);
     let mtime = clock::micros(moment) / 1_000_000;
     let mut gzip = Gzip::new(out)?;
-    let text = serde_json::to_vec_pretty(manifest)?;
+    let text = inert::json(serde_json::to_string_pretty(manifest)?);
     gzip.write(&tar_head(&format!("{folder}/manifest.json"), text.len() as u64, mtime)?)?;
-    gzip.write(&text)?;
+    gzip.write(text.as_bytes())?;
     gzip.write(tar_padding(text.len() as u64))?;
     for file in files {
         gzip.write(&tar_head(&format!("{folder}/{}", file.path), file.size, mtime)?)?;
@@ -219,7 +219,7 @@ fn safe_path(path: &str) -> String {
 
 /// A JSON value as pretty text that ends with a newline.
 fn pretty(value: &Value) -> String {
-    format!("{}\n", serde_json::to_string_pretty(value).unwrap_or_default())
+    inert::json(serde_json::to_string_pretty(value).unwrap_or_default()) + "\n"
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@
 //! declarations as the routes, so that neither can be without the other.
 
 mod access;
+mod answer;
 mod auth;
 mod document;
 mod events;

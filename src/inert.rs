@@ -14,6 +14,23 @@ pub fn inert(text: &str) -> String {
     shown
 }
 
+/// JSON whose texts are inert, and are still what they were to whoever parses it: the characters above, which
+/// JSON may hold as they are, are written as escapes. They stand nowhere else in it.
+pub fn json(text: String) -> String {
+    if text.bytes().all(|b| b.is_ascii() && b != 0x7f) {
+        return text; // JSON has escaped the ASCII ones but this itself; line ends between its parts stay.
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_plain(c) || c == '\n' {
+            shown.push(c);
+        } else {
+            shown.push_str(&format!("\\u{:04x}", u32::from(c)));
+        }
+    }
+    shown
+}
+
 fn is_plain(c: char) -> bool {
     // Cc; then line and paragraph separators, and the bidirectional controls (Unicode, UAX #9).
     !c.is_control()
@@ -29,6 +46,15 @@ mod tests {
     fn escapes_and_turned_text_are_words_only() {
         let shown = inert("a\x1b[31mb\x07c\u{9b}d\ne\u{202e}f");
         assert_eq!(shown, "a [31mb c d e f");
+    }
+
+    #[test]
+    fn json_says_the_same_and_shows_nothing() {
+        let value = serde_json::json!({ "k\u{202e}": ["\u{9b}31m\x7f\x1b\n", "ä 🧑 plain"] });
+        let text = json(serde_json::to_string_pretty(&value).expect("JSON"));
+        assert!(text.chars().all(|c| is_plain(c) || c == '\n'), "{text:?}");
+        assert!(text.contains("ä 🧑 plain"));
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).expect("JSON"), value);
     }
 
     #[test]

@@ -23,7 +23,8 @@ pub enum UserError {
     /// The form is not `Name <mail>`.
     #[error("'{0}' is not a user: write 'Ada Lovelace <ada@example.org>'")]
     Form(String),
-    /// The name is empty, too long, or holds control characters.
+    /// The name is empty, too long, or holds what is no part of a name: control characters, and such as turn the
+    /// text after them around.
     #[error("user name: give 1 to 100 characters without control characters")]
     Name,
     /// The address has no `@`, or holds what an address cannot.
@@ -35,10 +36,12 @@ impl User {
     /// A checked user.
     pub fn new(name: &str, email: &str) -> Result<User, UserError> {
         let (name, email) = (name.trim(), email.trim());
-        if name.is_empty() || name.chars().count() > 100 || name.chars().any(char::is_control) {
+        if name.is_empty() || name.chars().count() > 100 || name.chars().any(|c| c.is_control() || turns(c)) {
             return Err(UserError::Name);
         }
-        let plain = |c: char| !c.is_control() && !c.is_whitespace() && !matches!(c, '<' | '>' | ',' | '"');
+        let plain = |c: char| {
+            !c.is_control() && !turns(c) && !c.is_whitespace() && !matches!(c, '<' | '>' | ',' | '"')
+        };
         let parts = email.split_once('@');
         if email.len() > 254
             || !email.chars().all(plain)
@@ -49,6 +52,11 @@ impl User {
         }
         Ok(User { name: name.to_owned(), email: email.to_owned() })
     }
+}
+
+/// Explicit directional formatting (Unicode, UAX #9); names written from right to left need none.
+fn turns(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 impl FromStr for User {
@@ -305,6 +313,7 @@ mod tests {
         assert_eq!("Ada".parse::<User>(), Err(UserError::Form("Ada".into())));
         assert_eq!(" <ada@example.org>".parse::<User>(), Err(UserError::Name));
         assert_eq!("Ada\u{1b}[31m <a@b>".parse::<User>(), Err(UserError::Name));
+        assert_eq!("Ada\u{202e}ecalevoL <a@b>".parse::<User>(), Err(UserError::Name));
         for bad in ["ada", "@b", "a@", "a b@c", "a@b@c", "a@b\n"] {
             assert_eq!(User::new("Ada", bad).is_err(), !bad.ends_with('\n'), "{bad:?}");
         }

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     api::{Event, Session, SessionList},
     client::{Client, ClientError},
-    inert::inert,
+    inert::{inert, json as json_text},
     lifecycle::Phase,
 };
 
@@ -34,7 +34,7 @@ pub(super) async fn list(args: &List, client: &Client) -> anyhow::Result<()> {
                 let broken = |e: serde_json::Error| ClientError::Broken(e.to_string());
                 let list: SessionList = serde_json::from_str(data.trim()).map_err(broken)?;
                 let text = if args.json {
-                    serde_json::to_string(&list).map_err(broken)?
+                    json_text(serde_json::to_string(&list).map_err(broken)?)
                 } else {
                     format!("{clear}{}", render(&list.sessions))
                 };
@@ -122,7 +122,7 @@ pub(super) async fn events(args: &Events, client: &Client) -> anyhow::Result<()>
                 }
                 let event: Event = serde_json::from_str(line).map_err(|e| broken(&e))?;
                 next = event.seq + 1;
-                let text = if args.json { line.to_owned() } else { readable(&event) };
+                let text = if args.json { json_text(line.to_owned()) } else { readable(&event) };
                 writeln!(std::io::stdout().lock(), "{text}").map_err(|e| broken(&e))
             })
             .await;

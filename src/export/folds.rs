@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     event::Lifecycle,
+    inert,
     journal::{Entry, Kind},
     redact::Redactor,
     timeline,
@@ -143,7 +144,6 @@ fn otlp<T: Serialize, E: std::fmt::Display>(
 }
 
 fn line(to: &mut Stage, value: &impl Serialize) -> io::Result<()> {
-    let mut text = serde_json::to_vec(value)?;
-    text.push(b'\n');
-    to.write(&text)
+    let text = inert::json(serde_json::to_string(value)?) + "\n";
+    to.write(text.as_bytes())
 }

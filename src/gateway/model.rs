@@ -15,7 +15,7 @@
 //! a short list of calls and no others: batches would pass by the budget, and files are those of everybody who
 //! uses the key. A path reaches the upstream as it was judged here or not at all.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension, Router,
@@ -28,7 +28,7 @@ use axum::{
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::json;
-use tokio::sync::SemaphorePermit;
+use tokio::{sync::SemaphorePermit, time::timeout};
 
 use super::{Context, Doors, demo};
 use crate::spec::Credential;
@@ -42,6 +42,8 @@ pub use upstream::{Upstream, UpstreamError};
 
 /// The longest request, in bytes: a conversation with images.
 const BODY_LIMIT: usize = 32 << 20;
+/// How long a request's body may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(60);
 /// What requests of one session may hold in memory together, in KiB; more wait unread. A request holds its
 /// length until the upstream begins to answer.
 pub(in crate::gateway) const INTAKE_KIB: usize = 64 << 10;
@@ -85,10 +87,11 @@ async fn answer(
     let Ok(place) = doors.model_intake.acquire_many(kib).await else {
         return problem(StatusCode::SERVICE_UNAVAILABLE, "api_error", "the session ends");
     };
-    let body = match Limited::new(body, BODY_LIMIT).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => return long(),
-        Err(_) => {
+    // Whoever is slow holds the place of others, all of the same session.
+    let body = match timeout(BODY_TIME, Limited::new(body, BODY_LIMIT).collect()).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => return long(),
+        Ok(Err(_)) | Err(_) => {
             return problem(StatusCode::BAD_REQUEST, "invalid_request_error", "the request did not arrive");
         }
     };

@@ -1,7 +1,6 @@
 //! Logging in and out, who one is, and a new admin token.
 
 use axum::{
-    Json,
     extract::State,
     http::{HeaderMap, StatusCode, header},
     response::{AppendHeaders, IntoResponse},
@@ -9,6 +8,7 @@ use axum::{
 
 use super::{
     AppState, Caller, Failure,
+    answer::Json,
     auth::{Source, cookie, set_cookie},
     extract::Body,
     problem::{Anybody, Known, WithBody},

@@ -16,7 +16,7 @@ use futures_util::{Stream, StreamExt, TryStreamExt};
 use tokio::task::spawn_blocking;
 
 use super::{
-    AppState, Caller, Failure,
+    AppState, Caller, Failure, answer,
     extract::{Asked, Named},
     problem::OfSession,
     sessions::accepts,
@@ -109,14 +109,14 @@ fn kinds(asked: Option<&str>) -> Result<Option<Vec<String>>, Failure> {
 fn lines(batch: Vec<Event>) -> Bytes {
     let mut text = String::new();
     for event in &batch {
-        text.push_str(&serde_json::to_string(event).unwrap_or_default());
+        text.push_str(&answer::text(event));
         text.push('\n');
     }
     text.into()
 }
 
 fn server_sent(event: &Event) -> sse::Event {
-    sse::Event::default().id(event.seq.to_string()).data(serde_json::to_string(event).unwrap_or_default())
+    sse::Event::default().id(event.seq.to_string()).data(answer::text(event))
 }
 
 /// The journal's events from `from` on, in batches; with `follow`, until the session has ended.

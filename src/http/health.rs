@@ -1,9 +1,10 @@
 //! How the daemon is: for probes, for Prometheus, for people.
 
-use axum::{Json, extract::State, http::header, response::IntoResponse};
+use axum::{extract::State, http::header, response::IntoResponse};
 
 use super::{
     AppState, Caller, Failure,
+    answer::Json,
     problem::{Anybody, Known},
 };
 use crate::{

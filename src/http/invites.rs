@@ -1,7 +1,6 @@
 //! Invites: made by the admin, read and used up by whoever has the link.
 
 use axum::{
-    Json,
     extract::State,
     http::{StatusCode, header},
     response::{AppendHeaders, IntoResponse},
@@ -9,6 +8,7 @@ use axum::{
 
 use super::{
     AppState, Caller, Failure,
+    answer::Json,
     auth::{Source, set_cookie},
     extract::{Body, Segment},
     problem::{Known, Starting, WithBody},

@@ -6,7 +6,6 @@
 use std::time::Instant;
 
 use axum::{
-    Json,
     extract::{MatchedPath, Request, State},
     http::{HeaderName, HeaderValue, Method, header},
     middleware::Next,
@@ -15,7 +14,7 @@ use axum::{
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::{AppState, problem::Told};
+use super::{AppState, answer::Json, problem::Told};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 

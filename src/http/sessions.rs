@@ -3,7 +3,6 @@
 use std::{convert::Infallible, time::Duration};
 
 use axum::{
-    Json,
     extract::State,
     http::{HeaderMap, StatusCode, header},
     response::{
@@ -16,6 +15,7 @@ use tokio::time::timeout;
 
 use super::{
     AppState, Caller, Failure,
+    answer::{self, Json},
     extract::{Asked, Body, Named},
     problem::{Known, OfSession, Starting},
 };
@@ -94,7 +94,7 @@ fn lists(state: AppState, all: bool) -> impl Stream<Item = Result<Event, Infalli
 
 async fn text(supervisor: &Supervisor, all: bool) -> Result<String, Failure> {
     let list = SessionList { sessions: supervisor.list(all).await? };
-    Ok(serde_json::to_string(&list).unwrap_or_default())
+    Ok(answer::text(&list))
 }
 
 /// Whether an `Accept` header names a media type.

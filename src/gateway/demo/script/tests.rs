@@ -10,10 +10,10 @@ fn ask(content: Value) -> Reply {
 }
 
 fn tool(reply: &Reply) -> Option<(&str, &Value)> {
-    let tool = |block| {
-        if let &Block::Tool { ref name, ref input } = block { Some((name.as_str(), input)) } else { None }
-    };
-    reply.blocks.iter().find_map(tool)
+    reply.blocks.iter().find_map(|block| match block {
+        Block::Tool { name, input } => Some((name.as_str(), input)),
+        Block::Text(_) => None,
+    })
 }
 
 fn name(reply: &Reply) -> Option<&str> {
@@ -21,8 +21,11 @@ fn name(reply: &Reply) -> Option<&str> {
 }
 
 fn words(reply: &Reply) -> &str {
-    let text = |block| if let &Block::Text(ref text) = block { Some(text.as_str()) } else { None };
-    reply.blocks.iter().find_map(text).expect("words")
+    let mut texts = reply.blocks.iter().filter_map(|block| match block {
+        Block::Text(text) => Some(text.as_str()),
+        Block::Tool { .. } => None,
+    });
+    texts.next().expect("words")
 }
 
 #[test]
