@@ -5,6 +5,7 @@ use std::{sync::PoisonError, time::Duration};
 use super::{Refusal, Supervisor, somebody};
 use crate::{
     api::StartRequest,
+    engine::EngineError,
     session::SessionHandle,
     spec::{Credential, Profile, Spec, User},
 };
@@ -44,11 +45,10 @@ impl Supervisor {
                 ));
             }
         }
-        self.inner
-            .engine
-            .image_env(&spec.profile.image)
-            .await
-            .map_err(|e| invalid("image", e.to_string()))?;
+        self.inner.engine.image_env(&spec.profile.image).await.map_err(|e| match e {
+            EngineError::NoImage(_) => invalid("image", e.to_string()),
+            other => other.into(),
+        })?;
         self.check_space()?;
         let limits = &self.inner.config;
         let (all, theirs) = self.inner.store.count_live(&spec.user.email).await?;
