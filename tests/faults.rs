@@ -3,8 +3,16 @@
 
 mod common;
 
+#[path = "faults/between.rs"]
+mod between;
+#[path = "faults/deaths.rs"]
+mod deaths;
 #[path = "faults/dice.rs"]
 mod dice;
+#[path = "faults/dockerd.rs"]
+mod dockerd;
+#[path = "faults/engine.rs"]
+mod engine;
 #[path = "faults/kills.rs"]
 mod kills;
 #[path = "faults/programs.rs"]

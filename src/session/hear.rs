@@ -61,7 +61,10 @@ impl Task {
             Phase::Stopping => self.ask_to_stop().await,
             Phase::Starting if !hello.started && !self.can_start => self.stop(Reason::KeyLost).await,
             // It has, or is being sent, all it needs.
-            Phase::Starting => self.deadline = Some(Instant::now() + START_LIMIT),
+            Phase::Starting => {
+                self.start_by = Instant::now() + START_LIMIT;
+                self.deadline = Some(self.start_by);
+            }
             _ => self.deadline = None,
         }
     }

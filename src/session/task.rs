@@ -158,6 +158,8 @@ pub(super) struct Task {
     pub(super) said: Option<String>,
     /// When patience with a silent guest, or with a stopping one, ends.
     pub(super) deadline: Option<Instant>,
+    /// When patience with a program that does not begin ends.
+    pub(super) start_by: Instant,
     pub(super) warned: Option<Reason>,
     pub(super) over_budget_at: Option<u64>,
 }
@@ -168,6 +170,8 @@ enum Left {
     Exited,
     /// The container is gone, or is to be removed.
     Dead,
+    /// It was a spare, and has died before it was this session: another one will do.
+    Spoiled,
     /// The daemon stops; the session goes on.
     Daemon,
 }
@@ -222,29 +226,34 @@ impl Task {
             faults: 0,
             said: None,
             deadline: None,
+            start_by: Instant::now() + START_LIMIT,
             warned: None,
             over_budget_at: None,
         }
     }
 
     async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
-        let left = match self.resume().await {
+        let mut left = match self.resume().await {
             Some(left) => left,
-            None => match self.bring_up(&mut commands).await {
-                Ok(()) => self.live(&mut commands).await,
-                Err(reason) => {
-                    self.reason.get_or_insert(reason);
+            None => self.bring_up_and_live(&mut commands).await,
+        };
+        if matches!(left, Left::Spoiled) {
+            self.origin = Origin::Fresh;
+            left = match self.engine.remove(self.unit.session).await {
+                Ok(()) => self.bring_up_and_live(&mut commands).await,
+                Err(error) => {
+                    self.reason.get_or_insert(Reason::Engine { error: error.to_string() });
                     Left::Dead
                 }
-            },
-        };
+            };
+        }
         match left {
             Left::Daemon => {
                 self.record.rest().await;
                 self.stop_helpers.cancel();
                 while self.helpers.join_next().await.is_some() {}
             }
-            Left::Exited | Left::Dead => {
+            Left::Exited | Left::Dead | Left::Spoiled => {
                 let exited = matches!(left, Left::Exited);
                 if exited {
                     self.dismiss_guest().await;
@@ -271,10 +280,21 @@ impl Task {
         None
     }
 
+    async fn bring_up_and_live(&mut self, commands: &mut mpsc::Receiver<Command>) -> Left {
+        match self.bring_up(commands).await {
+            Ok(()) => self.live(commands).await,
+            Err(reason) => {
+                self.reason.get_or_insert(reason);
+                Left::Dead
+            }
+        }
+    }
+
     /// Makes the container, unless it is there. A stop is heard while the engine works, and carried out when
     /// it has: a call that is dropped half-way could leave a container behind.
     async fn bring_up(&mut self, commands: &mut mpsc::Receiver<Command>) -> Result<(), Reason> {
-        self.deadline = Some(Instant::now() + self.patience());
+        (self.deadline, self.start_by) =
+            (Some(Instant::now() + self.patience()), Instant::now() + START_LIMIT);
         if self.origin == Origin::Adopted {
             return Ok(());
         }
@@ -283,6 +303,8 @@ impl Task {
         }
         self.enter(Phase::Starting).await;
         if self.origin == Origin::Spare {
+            // Its guest has been waiting: if it is there at all, it says hello at once.
+            self.deadline = Some(Instant::now() + LOST_LIMIT);
             return Ok(());
         }
         let (engine, unit) = (Arc::clone(&self.engine), self.unit.clone());
@@ -327,10 +349,14 @@ impl Task {
                         return Left::Exited;
                     }
                 }
-                () = self.shared.died.notified() => self.deadline = Some(Instant::now()),
+                () = self.shared.died.notified() => {
+                    if let Some(left) = self.look_at_container(false).await {
+                        return left;
+                    }
+                }
                 () = sleep_until(deadline), if self.deadline.is_some() => {
-                    if self.give_up().await {
-                        return Left::Dead;
+                    if let Some(left) = self.look_at_container(true).await {
+                        return left;
                     }
                 }
                 _ = ticks.tick() => self.tick().await,
@@ -368,37 +394,49 @@ impl Task {
         self.shared.orders.try_send(Order::Stop { grace_ms }).ok();
     }
 
-    /// The deadline has passed: true when the container is given up.
-    async fn give_up(&mut self) -> bool {
-        self.deadline = None;
-        if self.reason.is_some() {
-            return true;
+    /// Asks the engine about the container, because it is said to have died or (`late`) because the deadline has
+    /// passed: tells what comes of it.
+    async fn look_at_container(&mut self, late: bool) -> Option<Left> {
+        if late {
+            self.deadline = None;
+            if self.reason.is_some() {
+                return Some(Left::Dead);
+            }
         }
+        let now = Instant::now();
         match self.engine.state(self.unit.session).await {
             Ok(State::Running) if self.phase == Phase::Starting => {
+                if now < self.start_by {
+                    self.deadline = Some(self.start_by);
+                    return None;
+                }
                 let what = if self.connected { "begin the program" } else { "report" };
                 let error = format!("the guest did not {what} within {} s", START_LIMIT.as_secs());
                 self.reason = Some(Reason::Engine { error });
-                true
+                Some(Left::Dead)
             }
             Ok(State::Running) => {
-                if !self.connected {
-                    self.deadline = Some(Instant::now() + LOST_LIMIT);
+                if late && !self.connected {
+                    self.deadline = Some(now + LOST_LIMIT);
                 }
-                false
+                None
+            }
+            // A spare that died before anybody knew is nobody's loss.
+            Ok(_) if self.origin == Origin::Spare && self.phase == Phase::Starting && !self.connected => {
+                Some(Left::Spoiled)
             }
             // Its last records lie in the spool, and its exit may be among them: `finish` looks.
             Ok(State::Exited { oom, .. }) => {
                 if oom {
-                    self.reason = Some(Reason::Oom);
+                    self.reason.get_or_insert(Reason::Oom);
                 }
-                true
+                Some(Left::Dead)
             }
-            Ok(State::Gone) => true,
+            Ok(State::Gone) => Some(Left::Dead),
             Err(error) => {
                 tracing::warn!(session = %self.shared.id, %error, "the engine cannot tell about the container");
-                self.deadline = Some(Instant::now() + LOST_LIMIT);
-                false
+                self.deadline = Some(now + LOST_LIMIT);
+                None
             }
         }
     }

@@ -45,8 +45,10 @@ impl Supervisor {
                 return Err(invalid("profile", missing.to_string()));
             }
         }
-        let image_env = self.inner.engine.image_env(&spec.profile.image).await;
-        let image_env = image_env.map_err(|e| invalid("image", e.to_string()))?;
+        let image_env = self.inner.engine.image_env(&spec.profile.image).await.map_err(|e| match e {
+            EngineError::NoImage(_) => invalid("image", e.to_string()),
+            other => other.into(),
+        })?;
         self.check_space()?;
         let limits = &self.inner.config;
         let (all, theirs) = self.inner.store.count_live(&spec.user.email).await?;
