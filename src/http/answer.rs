@@ -1,5 +1,5 @@
 //! Answers in JSON. What is in them came from users and programs, and may be read in a terminal, by way of
-//! `curl` say: it is [`inert`](crate::inert) there too.
+//! `curl` say: it is [`inert`](mod@crate::inert) there too.
 
 use axum::{
     http::header,
