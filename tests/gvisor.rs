@@ -41,9 +41,8 @@ async fn a_spare_becomes_a_session_with_a_kernel_of_its_own() {
     let daemon = Daemon::start_with(Rung::Gvisor, config).await;
     let warm = || std::fs::read_dir(daemon.dir().join("s/run")).expect("a folder").flatten().next();
     eventually("a spare runs", || async {
-        warm().is_some_and(|spare| {
-            inspect(spare.file_name().to_string_lossy(), "{{.State.Running}}") == "true"
-        })
+        warm()
+            .is_some_and(|spare| inspect(spare.file_name().to_string_lossy(), "{{.State.Running}}") == "true")
     })
     .await;
     let spare = warm().expect("one").file_name();

@@ -128,6 +128,7 @@ impl Storm {
         for Subject { session, .. } in &subjects {
             let now = daemon.client.session(&session.id.to_string()).await.expect("it is known");
             assert_eq!(now.phase, Phase::Running, "every session still runs: {now:?}");
+            daemon.when(session, "who watched is back", |s| s.viewers > 0).await;
             let mut screen = daemon.join(session, Role::Driver, None).await;
             screen.until("it drives", |s| s.role == Some(Role::Driver)).await;
             screen.type_in("\n").await;
