@@ -69,7 +69,7 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 /// What a program writes, cut anywhere: a piece may end within a character or a sequence. No character is wide:
-/// a narrower terminal cuts such a one in two, and who has seen it whole goes on otherwise than who has not.
+/// a narrower terminal cuts such a one in two, and a snapshot sets that right for those who have it.
 fn output() -> impl Strategy<Value = Vec<u8>> {
     let pieces: Vec<&[u8]> = vec![
         b"$ ",
