@@ -11,7 +11,6 @@ LOGS=$WORK/logs
 HOME_DIR=${SANDBOXCTL_HOME:-/var/lib/sandboxctl}
 STATE=$HOME_DIR/scripts
 IMAGE=sandboxctl/claude-code
-DAEMON_IMAGE=sandboxctl/sandboxctl
 # image_argument NAME: a version's one home is the image's Dockerfile.
 image_argument() { sed -n "s/^ARG $1=//p" "$ROOT/images/claude-code/Dockerfile" | head -n 1; }
 CLAUDE_CODE_VERSION=$(image_argument CLAUDE_CODE_VERSION)
@@ -287,17 +286,4 @@ build_guest() {
 
 build_daemon() {
   cd "$ROOT" && cargo build --release --locked --bin sandboxctl
-}
-
-# The daemon's own image holds what was built here, and no sources.
-build_daemon_image() {
-  local context version
-  context=$(mktemp -d "$WORK/image.XXXXXX")
-  version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$ROOT/Cargo.toml" | head -n 1)
-  cp "$ROOT"/images/sandboxctl/* "$ROOT/target/release/sandboxctl" "$ROOT/target/release/sandbox-guest" "$context/"
-  local result=0
-  DOCKER_BUILDKIT=1 docker build --progress plain --network host --build-arg "BASE_IMAGE=$BASE_IMAGE" \
-    -t "$DAEMON_IMAGE:latest" -t "$DAEMON_IMAGE:$version" "$context" || result=$?
-  rm -rf "$context"
-  return "$result"
 }
