@@ -15,7 +15,7 @@
 
 use std::{
     fs::{File, TryLockError},
-    io::IsTerminal,
+    io::{IsTerminal, Write},
     os::unix::fs::{DirBuilderExt, PermissionsExt, chown},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -112,7 +112,12 @@ async fn compose(config: &Arc<Config>) -> anyhow::Result<Supervisor> {
 
 fn init_log(json: bool) {
     let filter = EnvFilter::try_from_env("SANDBOXCTL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A log that cannot be written (it may lie on the disk that is full) is no reason to panic, which is what
+    // telling of it on stderr comes to.
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     if json {
         builder.json().init();
     } else {
@@ -203,14 +208,15 @@ async fn first_token(supervisor: &Supervisor) -> anyhow::Result<Option<String>> 
     Ok(Some(supervisor.rotate_token().await?))
 }
 
-/// The token goes to standard output, once, and never to the log.
+/// The token goes to standard output, once, and never to the log. Where nobody takes it, another can be made.
 fn announce(supervisor: &Supervisor, token: Option<&str>) {
-    let url = supervisor.public_url();
-    println!("sandboxctl is ready: {url}");
+    let mut lines = format!("sandboxctl is ready: {}\n", supervisor.public_url());
     if let Some(token) = token {
-        println!("admin token, shown this once: {token}");
-        println!("(make another with `sandboxctl token rotate`)");
+        lines += &format!("admin token, shown this once: {token}\n");
+        lines += "(make another with `sandboxctl token rotate`)\n";
     }
+    let mut out = std::io::stdout().lock();
+    out.write_all(lines.as_bytes()).and_then(|()| out.flush()).ok();
 }
 
 /// What asks the daemon to stop.

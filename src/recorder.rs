@@ -29,6 +29,8 @@ use crate::{
 /// Notes that may wait for the journal. What is refused while it takes nothing makes none, so these are what
 /// was under way; beyond the bound they are counted, and the count is recorded.
 const WAITING: usize = 4096;
+/// How long a refusal of the journal's counts: after that somebody has to try.
+const LATELY: u64 = 1_000_000; // µs
 
 /// Appends to one session's journal.
 #[derive(Clone)]
@@ -50,12 +52,14 @@ struct State {
     waiting: VecDeque<Entry>,
     /// Notes that found no room there.
     dropped: u64,
+    /// When the journal last took nothing, if it has taken nothing since; in µs since the epoch.
+    failed_at: Option<u64>,
 }
 
 impl Recorder {
     /// A recorder over a journal whose frames up to `seq` add up to `summary`.
     pub fn new(journal: Journal, seq: u64, summary: Summary, active: u64) -> Recorder {
-        let state = State { seq, summary, waiting: VecDeque::new(), dropped: 0 };
+        let state = State { seq, summary, waiting: VecDeque::new(), dropped: 0, failed_at: None };
         let shared = Shared { state: Mutex::new(state), active: AtomicU64::new(active) };
         Recorder { journal, shared: Arc::new(shared) }
     }
@@ -113,9 +117,11 @@ impl Recorder {
         self.flush(&mut self.lock())
     }
 
-    /// Whether events wait for the journal: no time to begin what could not be recorded.
+    /// Whether the journal has just taken nothing: no time to begin what could not be recorded.
     pub fn is_stuck(&self) -> bool {
-        !self.lock().waiting.is_empty() || *self.journal.doubtful().borrow()
+        let state = self.lock();
+        let lately = state.failed_at.is_some_and(|at| clock::now().saturating_sub(at) < LATELY);
+        lately || !state.waiting.is_empty() || *self.journal.doubtful().borrow()
     }
 
     fn append_locked(&self, state: &mut State, entry: Entry) -> Result<u64, JournalError> {
@@ -137,7 +143,9 @@ impl Recorder {
 
     fn write(&self, state: &mut State, mut entry: Entry) -> Result<u64, JournalError> {
         let Entry { time, origin, kind, .. } = entry;
-        entry.seq = self.journal.append(Draft { time, origin, kind, payload: &entry.payload })?;
+        let appended = self.journal.append(Draft { time, origin, kind, payload: &entry.payload });
+        state.failed_at = appended.is_err().then(clock::now);
+        entry.seq = appended?;
         state.summary.apply(&entry);
         state.seq = entry.seq;
         if is_activity(kind) {

@@ -12,7 +12,9 @@ use std::{
 
 use sqlx::{
     SqlitePool,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    sqlite::{
+        SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqlitePoolOptions, SqliteSynchronous,
+    },
 };
 
 use crate::id::{InstanceId, SessionId};
@@ -25,8 +27,9 @@ pub use sessions::NewSession;
 
 /// How long to wait for another connection's write.
 const BUSY: Duration = Duration::from_secs(10);
-/// Connections: SQLite has one writer; the others read.
-const CONNECTIONS: u32 = 4;
+/// Connections. There is one, which has the file to itself (`lock` keeps other daemons out): so SQLite needs no
+/// shared memory. That is a mapped file, and to touch one on a disk that is full or read-only kills the process.
+const CONNECTIONS: u32 = 1;
 
 /// Why the store does not do what it is asked.
 #[derive(Debug, thiserror::Error)]
@@ -57,20 +60,17 @@ pub enum StoreError {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> StoreError {
-        // SQLITE_FULL; and SQLITE_IOERR_SHMSIZE, which is what it makes of a full disk under its shared memory.
-        const FULL: [&str; 2] = ["13", "4874"];
-        const READ_ONLY: &str = "8"; // SQLITE_READONLY; extended codes end in the same byte
+        const FULL: u32 = 13; // SQLITE_FULL
+        const READ_ONLY: u32 = 8; // SQLITE_READONLY
         let code = match &error {
-            sqlx::Error::Database(e) => e.code().unwrap_or_default().into_owned(),
-            _ => String::new(),
+            sqlx::Error::Database(e) => e.code().and_then(|code| code.parse::<u32>().ok()),
+            _ => None,
         };
-        let primary = code.parse::<u32>().map_or(String::new(), |code| (code & 0xff).to_string());
-        if FULL.contains(&code.as_str()) {
-            StoreError::Full
-        } else if primary == READ_ONLY {
-            StoreError::ReadOnly
-        } else {
-            StoreError::Database(error)
+        // What extends a code stands above its lowest byte.
+        match code.map(|code| code & 0xff) {
+            Some(FULL) => StoreError::Full,
+            Some(READ_ONLY) => StoreError::ReadOnly,
+            _ => StoreError::Database(error),
         }
     }
 }
@@ -94,6 +94,7 @@ impl Store {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
+            .locking_mode(SqliteLockingMode::Exclusive)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)

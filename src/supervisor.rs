@@ -144,7 +144,7 @@ pub enum Refusal {
     #[error("the disk of the state folder is full; free some space and try again")]
     Full,
     /// Nothing can be written.
-    #[error("the disk of the state folder is read-only; mount it writable and try again")]
+    #[error("the state folder takes no writes; make its disk and the folder writable and try again")]
     ReadOnly,
     /// A record cannot be read to its end.
     #[error("the session's record is damaged: {0}")]
@@ -198,7 +198,10 @@ impl From<std::io::Error> for Refusal {
     fn from(error: std::io::Error) -> Refusal {
         match error.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Refusal::Full,
-            std::io::ErrorKind::ReadOnlyFilesystem => Refusal::ReadOnly,
+            // Root's daemon may write everywhere: what it may not is as good as read-only.
+            std::io::ErrorKind::ReadOnlyFilesystem | std::io::ErrorKind::PermissionDenied => {
+                Refusal::ReadOnly
+            }
             _ => Refusal::Internal(error.into()),
         }
     }

@@ -121,7 +121,13 @@ pub fn events(entry: &Entry) -> Vec<Event> {
         },
         Kind::Injected => one("injected", "what the container was told to be".to_owned(), Value::Null),
         Kind::Seal => one("sealed", "the record was signed".to_owned(), parsed(payload)),
-        Kind::Output | Kind::Input | Kind::Segment | Kind::Request | Kind::Hello | Kind::Order => Vec::new(),
+        Kind::Output
+        | Kind::Input
+        | Kind::Segment
+        | Kind::Request
+        | Kind::Hello
+        | Kind::Order
+        | Kind::Stalled => Vec::new(),
     }
 }
 

@@ -5,10 +5,14 @@ mod common;
 
 #[path = "faults/between.rs"]
 mod between;
+#[path = "faults/damage.rs"]
+mod damage;
 #[path = "faults/deaths.rs"]
 mod deaths;
 #[path = "faults/dice.rs"]
 mod dice;
+#[path = "faults/disk.rs"]
+mod disk;
 #[path = "faults/dockerd.rs"]
 mod dockerd;
 #[path = "faults/engine.rs"]

@@ -30,7 +30,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::json;
 use tokio::{sync::SemaphorePermit, time::timeout};
 
-use super::{Context, Doors, demo};
+use super::{Context, Doors, demo, otlp::RETRY_AFTER};
 use crate::spec::Credential;
 
 pub(in crate::gateway) mod call;
@@ -47,6 +47,12 @@ const BODY_TIME: Duration = Duration::from_secs(60);
 /// What requests of one session may hold in memory together, in KiB; more wait unread. A request holds its
 /// length until the upstream begins to answer.
 pub(in crate::gateway) const INTAKE_KIB: usize = 64 << 10;
+
+/// The API's own status for a time when it had better be asked later; the client asks again by itself.
+const OVERLOADED: StatusCode = match StatusCode::from_u16(529) {
+    Ok(status) => status,
+    Err(_) => StatusCode::SERVICE_UNAVAILABLE,
+};
 
 /// The routes.
 pub fn router() -> Router<Arc<Context>> {
@@ -95,6 +101,12 @@ async fn answer(
             return problem(StatusCode::BAD_REQUEST, "invalid_request_error", "the request did not arrive");
         }
     };
+    if ctx.recorder.is_stuck() {
+        let message = "This session's record cannot be written at the moment, so no call is passed on.";
+        let mut answer = problem(OVERLOADED, "overloaded_error", message);
+        answer.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER.into());
+        return answer;
+    }
     // Only this is a call of the model; counting tokens and listing models cost nothing.
     let counts = parts.method == Method::POST && parts.uri.path() == "/v1/messages";
     let call = counts.then(|| Call::begin(Arc::clone(&ctx), &parts.headers, &body));

@@ -3,6 +3,8 @@
 //! The journal is read in batches on a blocking thread, one at a time: the next batch is read when the
 //! client has taken the one before it, so a slow client costs a slow read and no memory.
 
+use std::time::Duration;
+
 use axum::{
     body::{Body, Bytes},
     extract::State,
@@ -33,6 +35,9 @@ use crate::{
 const BATCH_FRAMES: usize = 512;
 /// Payload bytes after which a batch is full.
 const BATCH_BYTES: usize = 1 << 20;
+
+/// How long the last good events may take to be sent before the connection is broken off.
+const SEND: Duration = Duration::from_millis(250);
 
 /// What may be asked for by `kind`.
 const KINDS: [&str; 14] = [
@@ -148,6 +153,8 @@ fn read(
                     // What was good before the damage is told first.
                     if !events.is_empty() {
                         yield Ok(events);
+                        // The server drops what it has not sent when a body fails.
+                        tokio::time::sleep(SEND).await;
                     }
                     tracing::error!(session = %id, %error, "a timeline could not be read");
                     yield Err(error);

@@ -24,6 +24,13 @@ impl Task {
                 self.greet(hello).await;
                 false
             }
+            Report::Stalled(why) => {
+                if !why.is_empty() {
+                    tracing::error!(session = %self.shared.id, why, "the guest cannot write its spool; the program waits");
+                }
+                self.record.stalled(why);
+                false
+            }
             Report::Lost => {
                 self.connected = false;
                 let patience = Instant::now() + LOST_LIMIT;

@@ -34,6 +34,9 @@ use crate::clock;
 /// How much is read from the guest at once.
 const READ_BUFFER: usize = 256 << 10; // bytes
 
+/// The most of a guest's sentence on why it waits that is taken.
+const STALL_CHARS: usize = 200;
+
 /// What the link tells the session's task.
 #[derive(Debug)]
 pub enum Report {
@@ -41,6 +44,8 @@ pub enum Report {
     Hello(Hello),
     /// It sent a record.
     Record(Frame),
+    /// It cannot write its spool, so that its program waits: why; empty when it can again.
+    Stalled(String),
     /// The connection is gone.
     Lost,
     /// The guest cannot be worked with; a sentence.
@@ -128,6 +133,9 @@ async fn pass_records(
 ) -> Result<(), FrameError> {
     while let Some(record) = read_frame(&mut read).await? {
         let report = match wire::check_record(record.head.kind, &record.payload) {
+            _ if record.head.kind == Kind::Stalled => {
+                Report::Stalled(String::from_utf8_lossy(&record.payload).chars().take(STALL_CHARS).collect())
+            }
             Ok(()) => Report::Record(record),
             Err(problem) => Report::Unfit(problem.to_string()),
         };

@@ -28,6 +28,7 @@ use crate::{
     event::Lifecycle,
     feed::{Item, What},
     gateway,
+    inert::inert,
     journal::{Index, Keyframe},
     screen::Screen,
 };
@@ -62,6 +63,8 @@ pub(super) struct Record {
     urgent: Arc<Notify>,
     /// A frame that the journal did not take, with the reason.
     held: Option<(Frame, String, Instant)>,
+    /// What the guest waits for, as a sentence, if its spool cannot be written.
+    stalled: Option<String>,
     since_keyframe: u64,
     output_bytes: u64,
     keyframe_at: u64,
@@ -111,6 +114,7 @@ impl Record {
             appended,
             urgent,
             held: None,
+            stalled: None,
             since_keyframe: 0,
             output_bytes,
             keyframe_at: now,
@@ -124,6 +128,7 @@ impl Record {
     pub(super) fn greet(&mut self, first: u64) {
         self.last_record = self.last_record.max(first.saturating_sub(1));
         self.greeted = true;
+        self.stalled = None;
     }
 
     /// Takes a record, unless it has been taken before. Tells what it says of the session's life.
@@ -221,9 +226,16 @@ impl Record {
         self.held.is_some()
     }
 
-    /// What keeps the journal from taking frames.
+    /// Notes why the guest cannot write its spool; empty when it can.
+    pub(super) fn stalled(&mut self, why: String) {
+        let sentence = || format!("recording waits: the guest cannot write its spool: {}", inert(&why));
+        self.stalled = (!why.is_empty()).then(sentence);
+    }
+
+    /// What keeps the journal, or the guest, from taking frames.
     pub(super) fn problem(&self) -> Option<&str> {
-        self.held.as_ref().map(|(_, problem, _)| problem.as_str())
+        let held = self.held.as_ref().map(|(_, problem, _)| problem.as_str());
+        held.or(self.stalled.as_deref())
     }
 
     /// Tries the held frame again, when it is time. Cancel-safe: the frame is only taken after the wait.

@@ -205,7 +205,7 @@ impl Task {
         );
         helpers.spawn(committer.run(stop_helpers.clone()));
         Task {
-            phase: launch.view.phase,
+            phase: launch.life.phase.unwrap_or(launch.view.phase),
             reason: launch.view.reason.clone(),
             view: launch.view,
             engine: launch.engine,

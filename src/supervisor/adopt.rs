@@ -147,9 +147,9 @@ impl Supervisor {
     }
 }
 
-/// The store may be behind the journal.
+/// The store may be behind the journal. What has ended there is still to be completed.
 fn bring_up_to_date(view: &mut api::Session, life: &Life) {
-    view.phase = life.phase.unwrap_or(view.phase);
+    view.phase = life.phase.unwrap_or(view.phase).min(Phase::Stopping);
     view.reason.clone_from(&life.reason);
     if view.started_at.is_none() {
         view.started_at = life.started.map(clock::timestamp);

@@ -146,11 +146,8 @@ impl Daemon {
 
     /// The same, without waiting for anything: [`Daemon::up`] does.
     pub fn launch(&mut self) {
-        let log = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(self.dir.path().join("daemon.log"))
-            .expect("a log file");
+        let log =
+            std::fs::File::options().create(true).append(true).open(self.log_file()).expect("a log file");
         let mut child = Command::new(env!("CARGO_BIN_EXE_sandboxctl"))
             .arg("--config")
             .arg(self.config())
@@ -209,7 +206,12 @@ impl Daemon {
 
     /// What it has logged.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.dir.path().join("daemon.log")).unwrap_or_default()
+        std::fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    /// Beside the state, so that a disk that is full is full for the log too.
+    fn log_file(&self) -> PathBuf {
+        self.state.with_file_name("daemon.log")
     }
 
     /// Its folder: state below `s`, where nothing else was asked for.
@@ -374,11 +376,11 @@ impl Daemon {
         if self.child.is_none() {
             self.launch();
         }
-        for _ in 0..20 {
+        for _ in 0..5 {
             let mut drain = self.cli(&["drain"]);
             drain.stdout(Stdio::null()).stderr(Stdio::null());
             let Ok(mut drain) = drain.spawn() else { break };
-            let until = Instant::now() + Duration::from_secs(20);
+            let until = Instant::now() + Duration::from_secs(10);
             while drain.try_wait().is_ok_and(|status| status.is_none()) && Instant::now() < until {
                 thread::sleep(Duration::from_millis(50));
             }

@@ -104,6 +104,8 @@ impl Drop for Dockerd {
             self.up();
         }
         self.stop();
+        // It mounts its data on itself, and leaves that.
+        Command::new("umount").arg(self.dir.path().join("data")).status().ok();
         if thread::panicking() {
             eprintln!("--- the engine's log ---\n{}", self.log());
         }

@@ -24,6 +24,7 @@ use std::{
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sandbox_guest::{
+    complain,
     frame::{self, Frame, FrameError, Head, Kind},
     wire::{Hello, Order, PROTOCOL},
 };
@@ -86,12 +87,12 @@ impl Link {
                 self.fault = match self.serve(stream) {
                     Ok(()) => None,
                     Err(LinkError::Io(error) | LinkError::Frame(FrameError::Io(error))) => {
-                        eprintln!("sandbox-guest: the control connection failed: {error}; connecting again");
+                        complain!("sandbox-guest: the control connection failed: {error}; connecting again");
                         thread::sleep(PAUSES.1);
                         None
                     }
                     Err(fault) => {
-                        eprintln!("sandbox-guest: {fault}; connecting again");
+                        complain!("sandbox-guest: {fault}; connecting again");
                         thread::sleep(AFTER_FAULT);
                         Some(fault.to_string())
                     }
@@ -173,7 +174,7 @@ fn send(mut reader: Reader, mut to: &UnixStream, stop: &AtomicBool) {
             Ok(0) => return,
             Ok(read) => to.write_all(&buffer[..read]),
             Err(error) => {
-                eprintln!("sandbox-guest: the spool cannot be read: {error}");
+                complain!("sandbox-guest: the spool cannot be read: {error}");
                 Err(error)
             }
         };

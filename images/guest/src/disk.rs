@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sandbox_guest::{frame::Kind, wire::GuestEvent};
+use sandbox_guest::{complain, frame::Kind, wire::GuestEvent};
 
 use crate::{
     identity::{STACK, User},
@@ -31,7 +31,7 @@ const MARKS: [u64; 2] = [90, 100];
 pub fn watch(dirs: Vec<String>, limit: u64, user: User, spool: Arc<Spool>) -> io::Result<()> {
     thread::Builder::new().name("disk".into()).stack_size(STACK).spawn(move || {
         if let Err(error) = user.assume() {
-            eprintln!("sandbox-guest: the user's folders cannot be measured: {error}");
+            complain!("sandbox-guest: the user's folders cannot be measured: {error}");
             return;
         }
         let mut reported = 0;

@@ -65,6 +65,8 @@ pub enum Kind {
     Hello = 64,
     /// An order to the guest, JSON [`crate::wire::Order`].
     Order = 65,
+    /// The guest cannot write its spool, so that everything waits: why, UTF-8; empty when it can again.
+    Stalled = 66,
 }
 
 impl Kind {
@@ -91,6 +93,7 @@ impl Kind {
             17 => Request,
             64 => Hello,
             65 => Order,
+            66 => Stalled,
             _ => return None,
         })
     }
@@ -118,6 +121,7 @@ impl Kind {
             Request => "request",
             Hello => "hello",
             Order => "order",
+            Stalled => "stalled",
         }
     }
 }

@@ -35,6 +35,7 @@ use std::{
 
 use nix::sys::signal::Signal;
 use sandbox_guest::{
+    complain,
     frame::Kind,
     wire::{GuestEvent, Start},
 };
@@ -77,7 +78,7 @@ pub fn run() -> ExitCode {
     match Guest::begin(dir).and_then(Guest::live) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("sandbox-guest: {error}");
+            complain!("sandbox-guest: {error}");
             ExitCode::FAILURE
         }
     }
@@ -99,7 +100,7 @@ impl Guest {
         let (tell, events) = sync_channel(QUEUE);
         let children = Children::watch(tell.clone())?;
         if let Err(error) = loopback::up() {
-            eprintln!("sandbox-guest: lo is down and cannot be brought up: {error}");
+            complain!("sandbox-guest: lo is down and cannot be brought up: {error}");
         }
         let folder = dir.join("spool");
         let spool = Spool::open(&folder)
@@ -149,7 +150,7 @@ impl Guest {
         let user = User { uid: start.uid, gid: start.gid };
         if let Some(Err(error)) = start.pids.map(pids::limit) {
             // The engine's own limit is behind it.
-            eprintln!("sandbox-guest: the number of processes cannot be limited: {error}");
+            complain!("sandbox-guest: the number of processes cannot be limited: {error}");
         }
         files::prepare(&start, user).map_err(io::Error::other)?;
 
@@ -248,7 +249,7 @@ impl Session {
                 let group = self.terminal.foreground().unwrap_or(self.leader);
                 self.signaller.send(Target::Group(group), signal);
             }
-            Err(_) => eprintln!("sandbox-guest: there is no signal {number}"),
+            Err(_) => complain!("sandbox-guest: there is no signal {number}"),
         }
     }
 }

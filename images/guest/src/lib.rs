@@ -6,6 +6,16 @@
 //! messages that travel in those frames. [`spool`] is here too, though only the guest runs it: the daemon's
 //! tests hold its records against the journal's.
 
+/// Says something on stderr. What the container's engine does with it is its affair: where it goes to a disk
+/// that is full, `eprintln!` would panic.
+#[macro_export]
+macro_rules! complain {
+    ($($said:tt)*) => {
+        std::io::Write::write_all(&mut std::io::stderr(), format!("{}\n", format_args!($($said)*)).as_bytes())
+            .unwrap_or_default()
+    };
+}
+
 pub mod frame;
 pub mod spool;
 pub mod wire;

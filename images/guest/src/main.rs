@@ -31,7 +31,7 @@ mod transcript;
 
 use std::process::ExitCode;
 
-use sandbox_guest::spool;
+use sandbox_guest::{complain, spool};
 
 const USAGE: &str = "usage: sandbox-guest init | hook [--observe] | tap --name NAME -- COMMAND [ARGUMENT]...";
 
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         _ => {
-            eprintln!("{USAGE}");
+            complain!("{USAGE}");
             ExitCode::from(2)
         }
     }

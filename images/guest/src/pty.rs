@@ -29,6 +29,7 @@ use nix::{
 };
 use portable_pty::{MasterPty, PtySize, SlavePty, native_pty_system};
 use sandbox_guest::{
+    complain,
     frame::Kind,
     wire::{GuestEvent, encode_size},
 };
@@ -266,7 +267,7 @@ impl Reader {
     fn resize(&mut self, cols: u16, rows: u16) -> Result<(), Closed> {
         let master = self.shared.master.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = master.resize(size(cols, rows)) {
-            eprintln!("sandbox-guest: the terminal keeps its size: {error}");
+            complain!("sandbox-guest: the terminal keeps its size: {error}");
             return Ok(());
         }
         drop(master);

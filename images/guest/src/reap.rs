@@ -18,6 +18,8 @@ use nix::{
     sys::signal::{SigSet, Signal},
 };
 
+use sandbox_guest::complain;
+
 use crate::{
     event::{Event, Exit},
     identity::STACK,
@@ -41,7 +43,7 @@ impl Children {
         }
         signals.thread_block()?;
         if let Err(error) = nix::sys::prctl::set_child_subreaper(true) {
-            eprintln!("sandbox-guest: orphans cannot be adopted outside a process namespace: {error}");
+            complain!("sandbox-guest: orphans cannot be adopted outside a process namespace: {error}");
         }
         let program = Arc::new(Mutex::new(None));
         let watched = program.clone();

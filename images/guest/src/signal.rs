@@ -16,6 +16,8 @@ use nix::{
     unistd::{Pid, getpid},
 };
 
+use sandbox_guest::complain;
+
 use crate::identity::{STACK, User};
 
 /// Whom a signal is for.
@@ -65,7 +67,7 @@ impl Signaller {
 fn serve(user: User, asks: &Receiver<(Pid, Signal, SyncSender<()>)>) {
     let able = user.assume();
     if let Err(error) = &able {
-        eprintln!("sandbox-guest: signals cannot be sent as user {}: {error}", user.uid);
+        complain!("sandbox-guest: signals cannot be sent as user {}: {error}", user.uid);
     }
     for (target, signal, done) in asks {
         if able.is_ok() {

@@ -76,8 +76,8 @@ struct State {
     waiting: usize,
     /// Time of the last record: times never run backwards.
     time: u64,
-    /// Whether the last write failed; said once.
-    stalled: bool,
+    /// Why the last write failed, if it did; empty if not.
+    stalled: String,
 }
 
 impl Spool {
@@ -97,7 +97,7 @@ impl Spool {
             closed: false,
             waiting: 0,
             time: 0,
-            stalled: false,
+            stalled: String::new(),
         };
         let (more, room) = (Condvar::new(), Condvar::new());
         Ok(Arc::new(Spool { dir: dir.to_owned(), state: Mutex::new(state), more, room }))
@@ -130,7 +130,7 @@ impl Spool {
             }
             match state.write(&self.dir, kind, payload) {
                 Ok(number) => {
-                    state.stalled = false;
+                    state.stalled.clear();
                     state.closed |= last;
                     if state.waiting > 0 {
                         self.more.notify_all();
@@ -138,9 +138,12 @@ impl Spool {
                     return Ok(number);
                 }
                 Err(error) => {
-                    if !state.stalled {
-                        eprintln!("sandbox-guest: the spool cannot be written, its producers wait: {error}");
-                        state.stalled = true;
+                    if state.stalled.is_empty() {
+                        crate::complain!(
+                            "sandbox-guest: the spool cannot be written, its producers wait: {error}"
+                        );
+                        state.stalled = error.to_string();
+                        self.more.notify_all();
                     }
                     state.give_up_acknowledged(1);
                     let waited = self.room.wait_timeout(state, RETRY);
@@ -198,7 +201,7 @@ impl Spool {
         let segment = segment.cloned();
         drop(state);
         let offset = segment.as_ref().map_or(Ok(0), |s| s.find(wanted))?;
-        Ok(Reader { spool: self.clone(), segment, offset })
+        Ok(Reader { spool: self.clone(), segment, offset, told: String::new() })
     }
 
     /// Makes waiting readers look at their `stop` again.
@@ -265,10 +268,15 @@ impl State {
 ///
 /// It holds the segment that it stands in, so a segment that is acknowledged and deleted meanwhile (the
 /// daemon had it from an earlier connection) is still read to its end, and what is read are whole frames.
+///
+/// When it is at the end and the spool cannot be written, or can be again, that is a frame too:
+/// [`Kind::Stalled`].
 pub struct Reader {
     spool: Arc<Spool>,
     segment: Option<Arc<Segment>>,
     offset: u64,
+    /// The last that was read of why the spool cannot be written.
+    told: String,
 }
 
 impl Reader {
@@ -286,6 +294,13 @@ impl Reader {
             let spool = self.spool.clone();
             let mut state = spool.lock();
             while !self.advance(&state) {
+                if state.stalled != self.told {
+                    self.told.clone_from(&state.stalled);
+                    let head = Head { seq: 0, time: now(), origin: 0, kind: Kind::Stalled };
+                    let (whole, mut room) = (buffer.len(), buffer);
+                    frame::write(&mut room, &head, self.told.as_bytes())?;
+                    return Ok(whole - room.len());
+                }
                 if stop.load(Ordering::Acquire) {
                     return Ok(0);
                 }

@@ -26,6 +26,8 @@ use nix::{
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
+use sandbox_guest::complain;
+
 use crate::http;
 
 /// Reports that may wait.
@@ -54,7 +56,7 @@ pub fn run(name: &str, command: &str, arguments: &[&str]) -> ExitCode {
             ExitCode::from(u8::try_from(code).unwrap_or(1))
         }
         Err(error) => {
-            eprintln!("sandbox-guest tap: the MCP server '{command}' cannot be run: {error}");
+            complain!("sandbox-guest tap: the MCP server '{command}' cannot be run: {error}");
             ExitCode::from(127)
         }
     }

@@ -20,6 +20,7 @@ use std::{
 
 use nix::libc;
 use sandbox_guest::{
+    complain,
     frame::Kind,
     wire::{FilePiece, join_head},
 };
@@ -54,7 +55,7 @@ impl Transcripts {
         let thread = thread::Builder::new().name("transcripts".into()).stack_size(STACK);
         let thread = thread.spawn(move || match user.assume() {
             Ok(()) => run(Follower { root, spool, seen: HashMap::new() }, &wait),
-            Err(error) => eprintln!("sandbox-guest: transcripts cannot be read as the user: {error}"),
+            Err(error) => complain!("sandbox-guest: transcripts cannot be read as the user: {error}"),
         })?;
         Ok(Transcripts { last, thread })
     }

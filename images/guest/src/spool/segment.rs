@@ -60,7 +60,7 @@ impl Segment {
     /// Removes the file; who reads it can go on.
     pub fn delete(&self) {
         if let Err(error) = fs::remove_file(&self.path) {
-            eprintln!("sandbox-guest: a segment of the spool cannot be deleted: {error}");
+            crate::complain!("sandbox-guest: a segment of the spool cannot be deleted: {error}");
         }
     }
 

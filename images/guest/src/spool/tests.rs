@@ -34,11 +34,18 @@ struct Check {
     reader: Reader,
     bytes: Vec<u8>,
     next: u64,
+    /// Why the spool could not be written, each time; empty when it could again.
+    told: Vec<String>,
 }
 
 impl Check {
     fn new(spool: &Arc<Spool>) -> Check {
-        Check { reader: spool.reader().expect("a reader"), bytes: Vec::new(), next: spool.first_unacked() }
+        Check {
+            reader: spool.reader().expect("a reader"),
+            bytes: Vec::new(),
+            next: spool.first_unacked(),
+            told: Vec::new(),
+        }
     }
 
     fn read(&mut self, most: usize, lengths: &[usize]) {
@@ -53,6 +60,9 @@ impl Check {
         loop {
             let before = rest;
             match frame::read(&mut rest) {
+                Ok(Some(frame)) if frame.head.kind == Kind::Stalled => {
+                    self.told.push(String::from_utf8(frame.payload).expect("UTF-8"));
+                }
                 Ok(Some(frame)) => {
                     // A reader may pass over what has been acknowledged, and never over anything else.
                     assert!(frame.head.seq >= self.next);
@@ -203,19 +213,23 @@ fn a_full_disk_tears_no_frame_and_is_survived() {
             (1..=200u64).for_each(|n| drop(spool.append(Kind::Output, &payload(n, 30_000))));
         })
     };
-    while !spool.lock().stalled {
+    while spool.lock().stalled.is_empty() {
         thread::yield_now();
     }
     let there = spool.lock().next - 1;
     let file = std::fs::read_dir(dir.path()).expect("the folder").flatten().next().expect("a segment");
     assert_eq!(file.metadata().expect("a file").len(), there * (HEADER as u64 + 30_000));
     let (mut check, lengths) = (Check::new(&spool), [30_000; 200]);
+    while check.told.is_empty() {
+        check.read(1 << 20, &lengths);
+    }
     while check.next <= 200 {
         check.read(1 << 20, &lengths);
         spool.ack(check.next - 1);
         thread::yield_now();
     }
     producer.join().expect("joined");
+    assert!(check.told[0].contains("No space left"), "who reads is told: {:?}", check.told);
     drop((spool, check, file));
     nix::mount::umount(dir.path()).expect("unmounted");
 }
