@@ -9,8 +9,9 @@ use serde::Serialize;
 use crate::{
     api::{self, Session, StartRequest},
     client::{Client, ClientError, Target},
-    config::Config,
+    config::{Config, ConfigError},
     daemon,
+    detach::DetachKey,
     inert::inert,
     lifecycle::{Phase, Reason},
 };
@@ -20,7 +21,6 @@ mod attach;
 mod doctor;
 mod export;
 mod keyboard;
-mod keys;
 mod replay;
 mod table;
 
@@ -29,6 +29,7 @@ use args::{Cli, Printed, Token, Verb};
 /// Exit codes of our own; a program's code takes their place once a session has ended.
 mod code {
     pub const FAILED: u8 = 1;
+    pub const USAGE: u8 = 2;
     pub const NOT_FOUND: u8 = 3;
     pub const REFUSED: u8 = 4;
     pub const NO_DAEMON: u8 = 5;
@@ -103,7 +104,7 @@ fn target(cli: &Cli, config: &Config) -> Result<Target, ClientError> {
     match (&cli.url, &cli.token) {
         (Some(url), Some(token)) => Ok(Target::Url { url: url.clone(), token: token.clone() }),
         (Some(_), None) => Err(ClientError::Address(
-            "SANDBOXCTL_URL needs SANDBOXCTL_TOKEN too: the admin token, printed at the daemon's first start"
+            "--url (SANDBOXCTL_URL) needs --token (SANDBOXCTL_TOKEN) too: the admin token, printed at the daemon's first start"
                 .to_owned(),
         )),
         (None, _) => Ok(Target::Socket(config.admin_socket.clone())),
@@ -183,7 +184,9 @@ async fn start_session(start: args::Start, client: &Client, config: &Config) -> 
     let api_key = match &start.api_key_file {
         Some(path) => Some(
             std::fs::read_to_string(path)
-                .map_err(|e| anyhow::anyhow!("--api-key-file {}: {e}", path.display()))?
+                .map_err(|e| {
+                    usage(format!("--api-key-file {}: {e}; name a file with the key", path.display()))
+                })?
                 .trim()
                 .to_owned(),
         ),
@@ -200,7 +203,7 @@ async fn start_session(start: args::Start, client: &Client, config: &Config) -> 
         rows,
         api_key,
     };
-    let detach_key = key(None, config)?;
+    let detach_key = key(start.detach_key, config)?;
     let session: Session = client.json(Method::POST, "/api/v1/sessions", Some(&request)).await?;
     if start.detach {
         if start.json {
@@ -236,11 +239,18 @@ pub(crate) fn program_code(session: &Session) -> ExitCode {
     if own || code != 0 { ExitCode::from((code & 0xff) as u8) } else { ExitCode::from(code::FAILED) }
 }
 
-fn key(asked: Option<String>, config: &Config) -> anyhow::Result<keys::DetachKey> {
-    let text = asked
-        .or_else(|| std::env::var("SANDBOXCTL_DETACH_KEY").ok())
-        .unwrap_or_else(|| config.detach_key.clone());
-    Ok(text.parse::<keys::DetachKey>()?)
+fn key(asked: Option<DetachKey>, config: &Config) -> anyhow::Result<DetachKey> {
+    asked.map_or_else(|| Ok(config.detach_key.parse::<DetachKey>()?), Ok)
+}
+
+/// A flag's or an argument's value that only shows to be wrong when it is used.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Usage(String);
+
+/// The same, as a failure of the verb.
+pub(crate) fn usage(problem: String) -> anyhow::Error {
+    Usage(problem).into()
 }
 
 /// Prints a line to standard output.
@@ -261,8 +271,13 @@ fn query(text: &str) -> String {
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
+    let usage = error.is::<Usage>() || matches!(error.downcast_ref(), Some(ConfigError::Missing(_)));
+    if usage {
+        return code::USAGE;
+    }
     match error.downcast_ref::<ClientError>() {
         Some(ClientError::Away { .. }) => code::NO_DAEMON,
+        Some(ClientError::Address(_)) => code::USAGE,
         Some(ClientError::Refused(problem)) if problem.code == "session_not_found" => code::NOT_FOUND,
         Some(ClientError::Refused(_)) => code::REFUSED,
         _ => code::FAILED,

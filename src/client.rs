@@ -83,7 +83,9 @@ impl Client {
             }
             Target::Url { url, token } => {
                 let mut bearer = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
-                    ClientError::Address("SANDBOXCTL_TOKEN holds characters no token has".to_owned())
+                    let problem = "--token (SANDBOXCTL_TOKEN) holds characters that no token has; \
+                                   `sandboxctl token rotate` on the daemon's machine makes a new one";
+                    ClientError::Address(problem.to_owned())
                 })?;
                 bearer.set_sensitive(true);
                 let headers = header::HeaderMap::from_iter([(header::AUTHORIZATION, bearer)]);

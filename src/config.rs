@@ -1,7 +1,8 @@
 //! The configuration: one TOML file, read once at start, every key checked.
 //!
 //! Layers, later over earlier: the defaults below, the file, and environment variables
-//! `SANDBOXCTL__SECTION__KEY`. A key that nothing knows is an error that names it.
+//! `SANDBOXCTL__SECTION__KEY`. What is wrong is refused here ([`ConfigError`]) with the key's whole path, where it
+//! stands, and what would be right: types by serde, and what types cannot say by `check`.
 
 use std::{
     collections::BTreeMap,
@@ -18,14 +19,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::spec::{Credential, Profile};
 
+mod check;
+mod error;
+
+pub(crate) use check::{is_image, is_program};
+pub use error::ConfigError;
+
 /// Where the configuration lies unless `--config` or `SANDBOXCTL_CONFIG` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/sandboxctl/config.toml";
-
-/// The longest time that can be chosen: beyond it clocks overflow, and nobody waits.
-const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
-/// Processors: what an engine can tell from none, and more than any machine has.
-const MIN_CPUS: f64 = 0.01;
-const MAX_CPUS: f64 = 10_000.0;
 
 /// Everything an operator can choose.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -191,25 +192,6 @@ fn forward_timeout() -> Duration {
     Duration::from_secs(30)
 }
 
-/// Why a configuration is refused.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file that was asked for is not there.
-    #[error("configuration {0}: no such file; write one, or leave --config out to use the defaults")]
-    Missing(PathBuf),
-    /// A key or a value is wrong.
-    #[error("configuration: {0}")]
-    Invalid(#[from] Box<figment::Error>),
-    /// A value is well formed and makes no sense.
-    #[error("configuration key {key}: {problem}")]
-    Value {
-        /// Path of the key, with dots.
-        key: String,
-        /// What is wrong and what to do.
-        problem: String,
-    },
-}
-
 impl Config {
     /// Reads the configuration: `path` must exist when it is given; the default path may be absent.
     pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
@@ -222,7 +204,7 @@ impl Config {
         Config::from_layers(
             Figment::from(Serialized::defaults(Config::default()))
                 .merge(file)
-                .merge(Env::prefixed("SANDBOXCTL__").split("__")),
+                .merge(Env::prefixed(error::PREFIX).split("__")),
         )
     }
 
@@ -232,106 +214,11 @@ impl Config {
     }
 
     fn from_layers(figment: Figment) -> Result<Config, ConfigError> {
-        let config: Config = figment.extract().map_err(Box::new)?;
-        config.check()?;
+        let config: Config = figment.extract().map_err(|error| ConfigError::of_type(&error))?;
+        check::config(&config).map_err(|wrong| wrong.found_in(&figment))?;
         Ok(config)
     }
-
-    /// Checks what types cannot say.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        let wrong = |key: &str, problem: &str| {
-            Err(ConfigError::Value { key: key.to_owned(), problem: problem.to_owned() })
-        };
-        if !self.profiles.contains_key(&self.default_profile) {
-            return wrong("default_profile", "names no profile; add [profiles.NAME] or name another");
-        }
-        if !self.state_dir.is_absolute() {
-            return wrong("state_dir", "give an absolute path");
-        }
-        if self.state_dir.as_os_str().len() > 48 {
-            return wrong("state_dir", "give a path of at most 48 bytes: unix sockets lie below it");
-        }
-        if self.forward.as_ref().is_some_and(|forward| forward.timeout > LONGEST) {
-            return wrong("forward.timeout", "give at most 10 years");
-        }
-        for (name, price) in &self.model.prices {
-            if ![price.input, price.output, price.cache_read, price.cache_write].into_iter().all(is_amount) {
-                return wrong(&format!("model.prices.{name}"), "give amounts of dollars, zero or more");
-            }
-        }
-        for (name, profile) in &self.profiles {
-            let at = |key: &str| format!("profiles.{name}.{key}");
-            if profile.program.is_empty() {
-                return wrong(&at("program"), "give at least the program's name");
-            }
-            // To an engine zero is no limit, and so is what comes to zero in its own units.
-            let limits = &profile.limits;
-            if !(MIN_CPUS..=MAX_CPUS).contains(&limits.cpus) {
-                return wrong(&at("limits.cpus"), "give a number from 0.01 to 10000");
-            }
-            for (key, limit) in [("memory", limits.memory), ("disk", limits.disk), ("tmp", limits.tmp)] {
-                if limit.as_u64() == 0 {
-                    return wrong(&at(&format!("limits.{key}")), "give a size above zero");
-                }
-            }
-            if limits.pids <= 0 || limits.open_files == 0 {
-                return wrong(&at("limits"), "pids and open_files must be above zero");
-            }
-            for (key, time) in [
-                ("ttl", profile.ttl),
-                ("idle", profile.idle),
-                ("warn", profile.warn),
-                ("grace", profile.grace),
-            ] {
-                if time > LONGEST {
-                    return wrong(&at(key), "give at most 10 years");
-                }
-            }
-            if profile.budget.usd.is_some_and(|usd| !is_amount(usd)) {
-                return wrong(&at("budget.usd"), "give an amount of dollars, zero or more");
-            }
-            if profile.credential == Credential::Gateway && self.model.key_file.is_none() {
-                return wrong(
-                    "model.key_file",
-                    "a profile with credential = \"gateway\" needs the operator's key",
-                );
-            }
-        }
-        Ok(())
-    }
-}
-
-fn is_amount(dollars: f64) -> bool {
-    dollars.is_finite() && dollars >= 0.0
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_would_be_no_limit_is_refused_with_its_key() {
-        for (line, key) in [
-            ("limits.cpus = nan", "limits.cpus"),
-            ("limits.cpus = 1e-10", "limits.cpus"),
-            ("limits.cpus = inf", "limits.cpus"),
-            ("limits.memory = \"0 B\"", "limits.memory"),
-            ("limits.tmp = \"0 B\"", "limits.tmp"),
-            ("limits.pids = -1", "limits"),
-            ("budget.usd = nan", "budget.usd"),
-            ("budget.usd = -1.0", "budget.usd"),
-            ("grace = \"18446744073709551615s\"", "grace"),
-        ] {
-            let refused = Config::parse(&format!("[profiles.default]\n{line}"));
-            let Err(ConfigError::Value { key: named, .. }) = refused else { panic!("{line}: {refused:?}") };
-            assert_eq!(named, format!("profiles.default.{key}"));
-        }
-        let prices = "[model.prices]\nx = { input = nan, output = 1, cache_read = 1, cache_write = 1 }";
-        assert!(Config::parse(prices).is_err());
-    }
-
-    #[test]
-    fn the_defaults_and_nothing_are_the_same() {
-        assert_eq!(Config::parse("").expect("it is good"), Config::default());
-    }
-}
+mod tests;

@@ -16,7 +16,10 @@
 use std::{
     fs::{File, TryLockError},
     io::{IsTerminal, Write},
-    os::unix::fs::{DirBuilderExt, PermissionsExt, chown},
+    os::unix::{
+        fs::{DirBuilderExt, FileTypeExt, PermissionsExt, chown},
+        net::UnixStream as StdStream,
+    },
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -48,10 +51,17 @@ use crate::{
 /// How long connections may take to be let go at the end.
 const LET_GO: Duration = Duration::from_secs(3);
 
+mod check;
+
 /// Runs the daemon until SIGTERM or SIGINT.
 pub async fn serve(mut config: Config, behind_proxy: bool, log_json: bool) -> anyhow::Result<ExitCode> {
     init_log(log_json);
     check_exposure(&config, behind_proxy)?;
+    check::profiles(&config)?;
+    let tls = match &config.tls {
+        Some(tls) => Some(http::load_tls(tls).await?),
+        None => None,
+    };
     make_private(&config.state_dir)?;
     let _lock = lock(&config.state_dir)?;
     let mut signals = Signals::listen()?;
@@ -70,7 +80,7 @@ pub async fn serve(mut config: Config, behind_proxy: bool, log_json: bool) -> an
     let servers = TaskTracker::new();
     let router = http::router(http::AppState::new(supervisor.clone(), servers.clone(), cancel.clone()));
     servers.spawn(http::serve_admin(admin, router.clone(), Arc::clone(&config), cancel.clone()));
-    servers.spawn(http::serve_tcp(tcp, router, config.tls.clone(), cancel.clone()));
+    servers.spawn(http::serve_tcp(tcp, router, tls, cancel.clone()));
     if let Some(forward) = &config.forward {
         let forwarder = Forwarder::new(forward, supervisor.clone())?;
         servers.spawn(forwarder.run(cancel.clone()));
@@ -157,11 +167,9 @@ fn lock(state: &Path) -> anyhow::Result<File> {
 }
 
 fn make_private(dir: &Path) -> anyhow::Result<()> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .with_context(|| format!("cannot make the folder {}", dir.display()))
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(|| {
+        format!("cannot make the folder {}: set `state_dir` to one that can be made", dir.display())
+    })
 }
 
 /// The guest lies beside this program unless the configuration says otherwise.
@@ -179,14 +187,28 @@ fn guest(config: &Config) -> anyhow::Result<PathBuf> {
     Ok(guest.canonicalize()?)
 }
 
+/// Removes the socket of a daemon that is no more; nothing else that lies there.
+fn make_way(path: &Path) -> anyhow::Result<()> {
+    let Ok(found) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    if !found.file_type().is_socket() {
+        bail!("admin_socket: {} is no socket and is left alone; name another place", path.display());
+    }
+    if StdStream::connect(path).is_ok() {
+        bail!("admin_socket: another daemon answers at {}; name another place for this one", path.display());
+    }
+    std::fs::remove_file(path).with_context(|| format!("admin_socket: cannot replace {}", path.display()))
+}
+
 fn bind_admin(config: &Config) -> anyhow::Result<UnixListener> {
     let path = &config.admin_socket;
     if let Some(dir) = path.parent() {
-        std::fs::create_dir_all(dir).with_context(|| format!("cannot make the folder {}", dir.display()))?;
+        std::fs::create_dir_all(dir).with_context(|| {
+            format!("admin_socket: cannot make the folder {}; name another place", dir.display())
+        })?;
     }
-    std::fs::remove_file(path).ok();
-    let listener =
-        UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?;
+    make_way(path)?;
+    let listener = UnixListener::bind(path)
+        .with_context(|| format!("admin_socket: cannot listen on {}; name another place", path.display()))?;
     // Peer credentials decide; the mode only keeps others from knocking.
     let mode = match &config.admin_group {
         None => 0o600,

@@ -16,6 +16,7 @@
 //! declarations as the routes, so that neither can be without the other.
 
 mod access;
+mod allowed;
 mod answer;
 mod auth;
 mod document;
@@ -45,7 +46,7 @@ use crate::supervisor::Supervisor;
 
 pub use auth::{Admin, Caller};
 pub use problem::Failure;
-pub use serve::{serve_admin, serve_tcp};
+pub use serve::{TlsError, load_tls, serve_admin, serve_tcp};
 #[doc(hidden)]
 pub use terminal::{INPUT_LIMIT, Said};
 

@@ -18,6 +18,8 @@ use crate::{
 
 mod settings;
 
+pub use settings::is_telemetry;
+
 /// The session's user in the container.
 const UID: u32 = 1000;
 /// Where Claude Code keeps its own files; below the home that may be kept.

@@ -41,6 +41,7 @@
 // 1. words: plain data, no I/O
 pub mod api;
 pub mod config;
+pub mod detach;
 pub mod event;
 pub mod id;
 pub mod spec;

@@ -25,5 +25,7 @@ mod programs;
 mod soak;
 #[path = "faults/storm.rs"]
 mod storm;
+#[path = "faults/two.rs"]
+mod two;
 #[path = "faults/watchers.rs"]
 mod watchers;

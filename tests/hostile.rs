@@ -161,7 +161,7 @@ async fn what_a_session_says_of_itself_is_words_wherever_it_is_shown(rung: Rung)
         .client
         .json(Method::POST, "/api/v1/sessions", Some(&StartRequest { user: Some(user), ..ask(&["true"]) }))
         .await;
-    assert_eq!(refusal(refused), ("invalid".to_owned(), Some("user".to_owned())));
+    assert_eq!(refusal(refused), ("invalid".to_owned(), Some("user.name".to_owned())));
     let name = "<script>alert(1)</script>|[x](javascript:1)";
     let user = User { name: name.to_owned(), email: "a@b".to_owned() };
     let line = format!(

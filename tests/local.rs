@@ -266,7 +266,7 @@ async fn bad_requests_are_refused_by_name() {
         (r#"{"tll_s":1}"#, "tll_s"),
         (r#"{"profile":"none"}"#, "profile"),
         (r#"{"cols":0}"#, "cols"),
-        (r#"{"user":{"name":"\u001b[31m","email":"a@b"}}"#, "user"),
+        (r#"{"user":{"name":"\u001b[31m","email":"a@b"}}"#, "user.name"),
         (r#"{"workspace":"../../etc"}"#, "workspace"),
     ] {
         let (status, code, named) = call(Method::POST, sessions, body).await;

@@ -55,7 +55,7 @@ fn socket(bytes: &[u8]) {
 fn text(text: &str) {
     match Said::from(Message::Text(text.into())) {
         Said::Told(told) => assert_eq!(again(&told), told),
-        Said::Nonsense => {}
+        Said::Nonsense(why) => assert!(!why.is_empty() && why.len() <= 123, "{why}"),
         other => panic!("a text is no {other:?}"),
     }
     if let Ok(said) = serde_json::from_str::<FromTerminal>(text) {

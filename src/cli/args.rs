@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::spec::User;
+use crate::{detach::DetachKey, spec::User};
 
 /// Recorded, attributed, hardened container sessions for Claude Code.
 ///
@@ -17,7 +17,7 @@ pub struct Cli {
     #[arg(long, global = true, env = "SANDBOXCTL_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Daemon to call over HTTP, in place of the local admin socket
-    #[arg(long, global = true, env = "SANDBOXCTL_URL", value_name = "URL")]
+    #[arg(long, global = true, env = "SANDBOXCTL_URL", value_name = "URL", value_parser = url)]
     pub url: Option<String>,
     /// Admin token for --url
     #[arg(long, global = true, env = "SANDBOXCTL_TOKEN", hide_env_values = true, value_name = "TOKEN")]
@@ -141,7 +141,7 @@ pub struct Start {
     #[arg(long)]
     pub image: Option<String>,
     /// Time to live, such as 2h; at most the profile's
-    #[arg(long, value_parser = humantime::parse_duration)]
+    #[arg(long, value_parser = seconds)]
     pub ttl: Option<Duration>,
     /// Keep home and workspace under this name for the user's next session
     #[arg(long, value_name = "NAME")]
@@ -149,6 +149,9 @@ pub struct Start {
     /// File with the user's own API key, for profiles of credential `user`; handed to the session, not kept
     #[arg(long, value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
+    /// Key that leaves the terminal, as ctrl-] [default: the configuration's]
+    #[arg(long, env = "SANDBOXCTL_DETACH_KEY", value_name = "KEY")]
+    pub detach_key: Option<DetachKey>,
     /// Do not attach; print only the session's id
     #[arg(long, short)]
     pub detach: bool,
@@ -181,7 +184,7 @@ pub struct Attach {
     pub session: String,
     /// Key that leaves the terminal, as ctrl-] [default: the configuration's]
     #[arg(long, env = "SANDBOXCTL_DETACH_KEY", value_name = "KEY")]
-    pub detach_key: Option<String>,
+    pub detach_key: Option<DetachKey>,
 }
 
 /// `wait`.
@@ -201,7 +204,7 @@ pub struct Stop {
     #[arg(required = true)]
     pub sessions: Vec<String>,
     /// A sentence for the record
-    #[arg(long)]
+    #[arg(long, value_parser = note)]
     pub reason: Option<String>,
 }
 
@@ -248,7 +251,7 @@ pub struct Verify {
     /// The bundle
     pub file: PathBuf,
     /// Public key that must have signed it, hexadecimal [default: whichever signed it]
-    #[arg(long, value_name = "HEX")]
+    #[arg(long, value_name = "HEX", value_parser = public_key)]
     pub key: Option<String>,
     /// The report as JSON
     #[arg(long)]
@@ -261,13 +264,13 @@ pub struct Replay {
     /// Id, unique prefix, bundle, or asciicast file
     pub what: String,
     /// How many times as fast
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, value_parser = speed, default_value_t = 1.0)]
     pub speed: f64,
     /// Begin this far in, as 90s or 10m
-    #[arg(long, value_parser = humantime::parse_duration, default_value = "0s")]
+    #[arg(long, value_parser = time, default_value = "0s")]
     pub from: Duration,
     /// Longest pause between two outputs
-    #[arg(long, value_parser = humantime::parse_duration, default_value = "3s")]
+    #[arg(long, value_parser = time, default_value = "3s")]
     pub idle: Duration,
 }
 
@@ -278,10 +281,10 @@ pub struct Invite {
     #[arg(long, short)]
     pub profile: Option<String>,
     /// How many sessions it may start
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000), default_value_t = 1)]
     pub uses: u32,
     /// How long it is good
-    #[arg(long, value_parser = humantime::parse_duration, default_value = "24h")]
+    #[arg(long, value_parser = seconds, default_value = "24h")]
     pub expires: Duration,
     /// The invite as JSON
     #[arg(long)]
@@ -300,7 +303,7 @@ pub enum Token {
 #[derive(Debug, Args)]
 pub struct Drain {
     /// A sentence for the records
-    #[arg(long, default_value = "the daemon is drained")]
+    #[arg(long, value_parser = note, default_value = "the daemon is drained")]
     pub reason: String,
 }
 
@@ -313,4 +316,36 @@ pub struct Doctor {
     /// The checks as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+fn time(text: &str) -> Result<Duration, &'static str> {
+    humantime::parse_duration(text).map_err(|_| "give a time such as 90s, 30m or 2h")
+}
+
+/// A time that is told to the daemon in whole seconds.
+fn seconds(text: &str) -> Result<Duration, &'static str> {
+    let time = time(text)?;
+    if time.as_secs() == 0 { Err("give 1s or more") } else { Ok(time) }
+}
+
+fn speed(text: &str) -> Result<f64, &'static str> {
+    let speed: Option<f64> = text.parse().ok();
+    // Slower than that, one pause would take longer than clocks count.
+    speed.filter(|s| (0.001..=1e6).contains(s)).ok_or("give a number from 0.001 to 1000000, such as 2 or 0.5")
+}
+
+fn url(text: &str) -> Result<String, &'static str> {
+    let is_base = |url: &reqwest::Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+    let url = reqwest::Url::parse(text).ok().filter(is_base);
+    url.map(|_| text.to_owned()).ok_or("give the daemon's address, such as https://sandbox.example.org")
+}
+
+fn public_key(text: &str) -> Result<String, &'static str> {
+    let is_key = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    if is_key { Ok(text.to_ascii_lowercase()) } else { Err("give the 64 hexadecimal digits of a public key") }
+}
+
+fn note(text: &str) -> Result<String, &'static str> {
+    let fits = text.chars().count() <= 200 && !text.chars().any(char::is_control);
+    if fits { Ok(text.to_owned()) } else { Err("give at most 200 characters, without control characters") }
 }

@@ -20,10 +20,11 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::{self, Message};
 
-use super::{farewell, keyboard::Keyboard, keys::DetachKey, program_code, say, wait_for};
+use super::{farewell, keyboard::Keyboard, program_code, say, wait_for};
 use crate::{
     api::{FromTerminal, Role, ToTerminal},
     client::{Client, ClientError, Terminal},
+    detach::DetachKey,
     inert::inert,
 };
 

@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{
     args::{Export, Verify},
-    json, say,
+    json, say, usage,
 };
 use crate::{
     bundle,
@@ -22,6 +22,9 @@ use crate::{
 
 /// `sandboxctl export`. A file is written under another name until it is whole.
 pub(super) async fn export(args: &Export, client: &Client) -> anyhow::Result<()> {
+    if let Some(to) = &args.output {
+        can_hold_a_bundle(to)?;
+    }
     let id = client.session(&args.session).await?.id;
     let to = args.output.clone().unwrap_or_else(|| PathBuf::from(format!("sandbox-session-{id}.tar.gz")));
     if to.as_os_str() == "-" {
@@ -30,7 +33,8 @@ pub(super) async fn export(args: &Export, client: &Client) -> anyhow::Result<()>
             .map(drop)?);
     }
     let partial = partial(&to);
-    let mut file = File::create(&partial).map_err(|e| anyhow::anyhow!("{}: {e}", partial.display()))?;
+    let mut file = File::create(&partial)
+        .map_err(|e| usage(format!("{}: {e}; name another file with --output", partial.display())))?;
     let fetched = fetch(client, &id.to_string(), args.workspace, &mut file).await;
     let bytes = match fetched.and_then(|bytes| file.sync_all().map(|()| bytes).map_err(write_error)) {
         Ok(bytes) => bytes,
@@ -39,13 +43,35 @@ pub(super) async fn export(args: &Export, client: &Client) -> anyhow::Result<()>
             return Err(error.into());
         }
     };
-    std::fs::rename(&partial, &to)?;
+    if let Err(error) = std::fs::rename(&partial, &to) {
+        std::fs::remove_file(&partial).ok();
+        return Err(usage(format!("{}: {error}; name another file with --output", to.display())));
+    }
     say(&to.display().to_string())?;
     if io::stderr().is_terminal() {
         let size = bytesize::ByteSize::b(bytes).display().iec();
         eprintln!("{size}; check it with: sandboxctl verify {}", to.display());
     }
     Ok(())
+}
+
+/// Asked before anything is fetched.
+fn can_hold_a_bundle(to: &Path) -> anyhow::Result<()> {
+    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if to.is_dir() {
+        return Err(usage(format!(
+            "--output {}: that is a folder; name a file in it, or - for standard output",
+            to.display()
+        )));
+    }
+    match folder.filter(|folder| !folder.is_dir()) {
+        Some(folder) => Err(usage(format!(
+            "--output {}: there is no folder {}; make it, or name another file",
+            to.display(),
+            folder.display()
+        ))),
+        None => Ok(()),
+    }
 }
 
 async fn fetch(client: &Client, id: &str, workspace: bool, to: &mut impl Write) -> Result<u64, ClientError> {
@@ -93,8 +119,10 @@ pub(super) fn member(bundle: impl Read, name: &str) -> io::Result<Vec<u8>> {
 
 /// `sandboxctl verify`.
 pub(super) fn verify(args: &Verify) -> anyhow::Result<ExitCode> {
-    let file = File::open(&args.file).map_err(|e| anyhow::anyhow!("{}: {e}", args.file.display()))?;
-    let report = bundle::verify(BufReader::new(file), args.key.as_deref())?;
+    let file = File::open(&args.file)
+        .map_err(|e| usage(format!("{}: {e}; name a bundle, as `export` writes it", args.file.display())))?;
+    let report = bundle::verify(BufReader::new(file), args.key.as_deref())
+        .map_err(|e| anyhow::anyhow!("{}: {e}", args.file.display()))?;
     if args.json {
         json(&report)?;
     } else {

@@ -10,7 +10,7 @@ use std::{
 use futures_util::StreamExt;
 use tokio::time::{Instant, sleep_until};
 
-use super::{args::Replay, export::member};
+use super::{args::Replay, export::member, usage};
 use crate::{
     cast::{Code, Header, Reader},
     client::{Client, ClientError},
@@ -23,17 +23,17 @@ const RESTORE: &[u8] = b"\x1b[?1049l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l
 
 /// `sandboxctl replay`.
 pub(super) async fn replay(args: &Replay, client: &Client) -> anyhow::Result<()> {
-    if !(args.speed.is_finite() && args.speed > 0.0) {
-        anyhow::bail!("--speed {}: give a number above zero, such as 2 or 0.5", args.speed);
-    }
     let cast = if Path::new(&args.what).is_file() {
-        from_file(Path::new(&args.what)).map_err(|e| anyhow::anyhow!("{}: {e}", args.what))?
+        from_file(Path::new(&args.what)).map_err(|e| {
+            usage(format!("{}: {e}; name a bundle, an asciicast file or a session", args.what))
+        })?
     } else {
         from_session(&args.what, client).await?
     };
     let text = String::from_utf8_lossy(&cast);
     let mut lines = text.lines();
-    let mut reader = Reader::new(lines.next().unwrap_or_default())?;
+    let mut reader = Reader::new(lines.next().unwrap_or_default())
+        .map_err(|e| usage(format!("{}: {e}; name a bundle, an asciicast file or a session", args.what)))?;
     warn_about_size(reader.header());
     let played = play(&mut reader, lines, args).await;
     if io::stdout().is_terminal() {

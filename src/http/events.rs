@@ -105,7 +105,7 @@ fn kinds(asked: Option<&str>) -> Result<Option<Vec<String>>, Failure> {
     match kinds.iter().find(|kind| !KINDS.contains(&kind.as_str())) {
         None => Ok(Some(kinds)),
         Some(_) => {
-            let message = format!("there is no such kind; there are {}", KINDS.join(", "));
+            let message = format!("kind: there is no such kind; there are {}", KINDS.join(", "));
             Err(Failure::Invalid { field: Some("kind".to_owned()), message })
         }
     }

@@ -8,8 +8,8 @@ use axum::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{AppState, Failure};
-use crate::id::SessionId;
+use super::{AppState, Failure, allowed::allowed};
+use crate::{id::SessionId, inert::inert};
 
 /// Largest body of any request.
 pub(super) const BODY_LIMIT: usize = 64 << 10; // bytes
@@ -36,6 +36,10 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Body<T> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    // A list would do for a struct, field by field.
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(invalid(None, "give the body as a JSON object".to_owned()));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let parsed = serde_path_to_error::deserialize(&mut deserializer);
     let value = parsed.map_err(|error| {
@@ -106,11 +110,13 @@ async fn segment(parts: &mut Parts, state: &AppState) -> Result<String, Failure>
     path.map(|path| path.0).map_err(|rejection| invalid(name, rejection.body_text()))
 }
 
-/// Serde names unknown and missing fields in its sentence only.
+/// Serde names unknown, missing and repeated fields in its sentence only. What a field takes, the document says
+/// better.
 fn invalid(field: Option<String>, message: String) -> Failure {
     let named = || {
-        let rest =
-            message.strip_prefix("unknown field `").or_else(|| message.strip_prefix("missing field `"))?;
+        let rest = ["unknown field `", "missing field `", "duplicate field `"]
+            .iter()
+            .find_map(|what| message.strip_prefix(what))?;
         rest.split('`').next().map(str::to_owned)
     };
     // An unknown field's path ends in the field itself; a missing one's stops at its parent.
@@ -119,6 +125,22 @@ fn invalid(field: Option<String>, message: String) -> Failure {
         (Some(path), _) => Some(path),
         (None, named) => named,
     };
+    let sentence = |field: &String| {
+        let takes = allowed(field).unwrap_or("leave it out");
+        let problem = match message.split_once(' ').map_or("", |(what, _)| what) {
+            "unknown" if message.starts_with("unknown field") => {
+                let there_are = message.split_once(", expected ").map_or("none", |(_, rest)| rest);
+                let there_are =
+                    there_are.split(" at line ").next().unwrap_or_default().trim_start_matches("one of ");
+                format!("there is no such field; there are {}", there_are.replace('`', ""))
+            }
+            "missing" => format!("it is missing; {takes}"),
+            "duplicate" => "it is there twice; give it once".to_owned(),
+            _ => takes.to_owned(),
+        };
+        format!("{}: {problem}", inert(field))
+    };
+    let message = field.as_ref().map_or_else(|| inert(&message), sentence);
     Failure::Invalid { field, message }
 }
 

@@ -28,8 +28,40 @@ const HEAD: Duration = Duration::from_secs(20);
 /// How long answers that are under way may take when the daemon stops.
 const LET_GO: Duration = Duration::from_secs(2);
 
+/// Why there is no TLS.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error("tls.{key} {path}: {error}; name a PEM file that the daemon may read")]
+    File {
+        /// Which of the two.
+        key: &'static str,
+        /// Where.
+        path: String,
+        /// What failed.
+        error: std::io::Error,
+    },
+    /// The files make no certificate with its key.
+    #[error("tls.cert and tls.key: {0}; give the certificate's chain and its own private key, both as PEM")]
+    Pair(std::io::Error),
+}
+
+/// Reads certificate and key, so that the daemon says what is wrong with them before it serves anything.
+pub async fn load_tls(tls: &Tls) -> Result<RustlsConfig, TlsError> {
+    let read = |key, path: &std::path::Path| {
+        std::fs::read(path).map_err(|error| TlsError::File { key, path: path.display().to_string(), error })
+    };
+    let (cert, key) = (read("cert", &tls.cert)?, read("key", &tls.key)?);
+    RustlsConfig::from_pem(cert, key).await.map_err(TlsError::Pair)
+}
+
 /// Serves TCP until `cancel`.
-pub async fn serve_tcp(listener: TcpListener, router: Router, tls: Option<Tls>, cancel: CancellationToken) {
+pub async fn serve_tcp(
+    listener: TcpListener,
+    router: Router,
+    tls: Option<RustlsConfig>,
+    cancel: CancellationToken,
+) {
     if let Err(error) = try_serve_tcp(listener, router, tls, cancel).await {
         tracing::error!(%error, "the page and the API are not served");
     }
@@ -38,7 +70,7 @@ pub async fn serve_tcp(listener: TcpListener, router: Router, tls: Option<Tls>, 
 async fn try_serve_tcp(
     listener: TcpListener,
     router: Router,
-    tls: Option<Tls>,
+    tls: Option<RustlsConfig>,
     cancel: CancellationToken,
 ) -> std::io::Result<()> {
     let handle = Handle::new();
@@ -57,8 +89,7 @@ async fn try_serve_tcp(
             tokio::select! { done = server.serve(service) => done, done = stopped => done }
         }
         Some(tls) => {
-            let config = RustlsConfig::from_pem_file(&tls.cert, &tls.key).await?;
-            let mut server = axum_server::from_tcp_rustls(listener, config)?.handle(handle);
+            let mut server = axum_server::from_tcp_rustls(listener, tls)?.handle(handle);
             server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
             tokio::select! { done = server.serve(service) => done, done = stopped => done }
         }

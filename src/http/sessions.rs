@@ -159,7 +159,11 @@ pub(super) async fn wait(
     Asked(query): Asked<WaitQuery>,
 ) -> Result<Json<Session>, Failure> {
     caller.may_see(id)?;
-    let patience = query.timeout_s.map_or(WAIT.0, Duration::from_secs).min(WAIT.1);
+    let patience = query.timeout_s.map_or(WAIT.0, Duration::from_secs);
+    if patience > WAIT.1 {
+        let message = format!("timeout_s: give a whole number from 0 to {}", WAIT.1.as_secs());
+        return Err(Failure::Invalid { field: Some("timeout_s".to_owned()), message });
+    }
     if let Some(handle) = state.supervisor.live(id) {
         let mut view = handle.watch();
         let ended = async { view.wait_for(|session| session.phase == Phase::Ended).await.map(drop) };

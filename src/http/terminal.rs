@@ -34,6 +34,8 @@ use futures_util::{
     FutureExt, SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
 };
+use serde::Deserialize;
+use serde_json::Value;
 use tokio::{
     sync::{Semaphore, mpsc},
     time::{Instant, MissedTickBehavior, interval, timeout},
@@ -66,6 +68,9 @@ const WRITE: Duration = Duration::from_secs(30);
 
 /// How long what was typed last may take to be typed once the client has gone.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How long a client may take to answer that it is left.
+const PARTING: Duration = Duration::from_secs(1);
 
 type Sink = SplitSink<WebSocket, Message>;
 type Stream = SplitStream<WebSocket>;
@@ -114,36 +119,47 @@ enum Over {
     Stopping,
     /// The client closed, broke off, or stalled.
     Gone,
-    /// The client said what makes no sense.
-    Nonsense,
+    /// A message was longer than any may be.
+    TooLong,
+    /// The client said what makes no sense: what, and what would.
+    Nonsense(String),
 }
 
 async fn converse(state: AppState, handle: SessionHandle, mut viewer: Viewer, socket: WebSocket) {
-    let (mut sink, stream) = socket.split();
+    let (mut sink, mut stream) = socket.split();
     let window = Window::default();
     let heard = Heard::now();
     let hands = viewer.hands();
-    let mut hearing = pin!(ears_and_fingers(stream, &hands, &window, &heard));
-    let over = tokio::select! {
-        over = &mut hearing => over,
-        over = eyes(&mut sink, &mut viewer, &window, &heard) => {
-            if matches!(over, Over::Gone) {
-                // It reads no more, and may have typed before it left.
-                timeout(LAST_WORDS, hearing).await.ok();
+    let over = {
+        let mut hearing = pin!(ears_and_fingers(&mut stream, &hands, &window, &heard));
+        tokio::select! {
+            over = &mut hearing => over,
+            over = eyes(&mut sink, &mut viewer, &window, &heard) => {
+                if matches!(over, Over::Gone) {
+                    // It reads no more, and may have typed before it left.
+                    timeout(LAST_WORDS, hearing).await.ok();
+                }
+                over
             }
-            over
+            () = state.stopping.cancelled() => Over::Stopping,
         }
-        () = state.stopping.cancelled() => Over::Stopping,
     };
     let (code, reason) = match over {
-        Over::Ended => (close_code::NORMAL, "the session has ended"),
-        Over::Stopping => (close_code::RESTART, "the daemon stops; join again"),
-        Over::Nonsense => (close_code::POLICY, "that message makes no sense"),
-        Over::Gone => (close_code::AWAY, "no answer"),
+        Over::Ended => (close_code::NORMAL, Utf8Bytes::from_static("the session has ended")),
+        Over::Stopping => (close_code::RESTART, Utf8Bytes::from_static("the daemon stops; join again")),
+        Over::Nonsense(why) => (close_code::POLICY, why.into()),
+        Over::TooLong => (close_code::SIZE, Utf8Bytes::from_static("give at most 64 KiB in a message")),
+        Over::Gone => (close_code::AWAY, Utf8Bytes::from_static("no answer")),
     };
-    let close = Message::Close(Some(CloseFrame { code, reason: Utf8Bytes::from_static(reason) }));
-    timeout(Duration::from_secs(1), sink.send(close)).await.ok();
-    tracing::debug!(session = %handle.id, reason, "a terminal was left");
+    let close = Message::Close(Some(CloseFrame { code, reason: reason.clone() }));
+    // A connection that is closed while something of the client's is unread is reset, and the reason is lost.
+    let part = async {
+        sink.send(close).await.ok()?;
+        while !matches!(stream.next().await?.ok()?, Message::Close(_)) {}
+        Some(())
+    };
+    timeout(PARTING, part).await.ok();
+    tracing::debug!(session = %handle.id, reason = reason.as_str(), "a terminal was left");
 }
 
 /// Shows the client what the viewer sees.
@@ -230,7 +246,7 @@ async fn write(sink: &mut Sink, message: Message) -> Result<(), ()> {
 }
 
 /// Hears the client out: what it typed before it left is typed too.
-async fn ears_and_fingers(stream: Stream, hands: &Hands, window: &Window, heard: &Heard) -> Over {
+async fn ears_and_fingers(stream: &mut Stream, hands: &Hands, window: &Window, heard: &Heard) -> Over {
     let room = Semaphore::new(TYPED_LIMIT);
     let (typed, typing) = mpsc::channel(TYPED_MESSAGES);
     let mut fingers = pin!(fingers(hands, typing, &room));
@@ -244,14 +260,19 @@ async fn ears_and_fingers(stream: Stream, hands: &Hands, window: &Window, heard:
 
 /// Takes what the client says. Typed bytes wait for the program elsewhere; nothing else ever waits for it.
 async fn ears(
-    mut stream: Stream,
+    stream: &mut Stream,
     hands: &Hands,
     window: &Window,
     heard: &Heard,
     typed: mpsc::Sender<Bytes>,
     room: &Semaphore,
 ) -> Over {
-    while let Some(Ok(message)) = stream.next().await {
+    while let Some(message) = stream.next().await {
+        let message = match message {
+            Ok(message) => message,
+            Err(error) if is_too_long(&error) => return Over::TooLong,
+            Err(_) => return Over::Gone,
+        };
         heard.again();
         match Said::from(message) {
             Said::Typed(bytes) => {
@@ -264,7 +285,7 @@ async fn ears(
             Said::Told(ToTerminal::Ack { seq }) => window.acknowledge(seq),
             Said::Told(ToTerminal::Resize { cols, rows }) => hands.resize(cols, rows).await,
             Said::Told(ToTerminal::Role { role }) => hands.want(role).await,
-            Said::Nonsense => return Over::Nonsense,
+            Said::Nonsense(why) => return Over::Nonsense(why),
             Said::Nothing => {}
             Said::Bye => return Over::Gone,
         }
@@ -283,19 +304,65 @@ pub enum Said {
     Nothing,
     /// It leaves.
     Bye,
-    /// It does not speak the protocol.
-    Nonsense,
+    /// It does not speak the protocol; a sentence of at most 123 bytes, which a closing frame holds, says why.
+    Nonsense(String),
 }
 
 impl From<Message> for Said {
     fn from(message: Message) -> Said {
         match message {
             Message::Binary(bytes) => Said::Typed(bytes),
-            Message::Text(text) => serde_json::from_str(&text).map_or(Said::Nonsense, Said::Told),
+            Message::Text(text) => told(&text).map_or_else(Said::Nonsense, Said::Told),
             Message::Ping(_) | Message::Pong(_) => Said::Nothing,
             Message::Close(_) => Said::Bye,
         }
     }
+}
+
+/// Longest reason of a closing frame (RFC 6455, 5.5).
+const REASON_LIMIT: usize = 123; // bytes
+
+/// Reads a text message, or says what is wrong with it. What it holds is not repeated.
+fn told(text: &str) -> Result<ToTerminal, String> {
+    let wrong = |problem: &str| {
+        let mut problem = problem.to_owned();
+        problem.truncate(problem.floor_char_boundary(REASON_LIMIT));
+        problem
+    };
+    let parsed: Value = serde_json::from_str(text).map_err(|_| wrong("a text message: give JSON"))?;
+    let Some(fields) = parsed.as_object() else {
+        return Err(wrong("a text message: give an object with `type`"));
+    };
+    let known: &[&str] = match fields.get("type").and_then(Value::as_str) {
+        Some("resize") => &["cols", "rows"],
+        Some("role") => &["role"],
+        Some("ack") => &["seq"],
+        _ => return Err(wrong("type: give resize, role or ack")),
+    };
+    if fields.keys().any(|name| name != "type" && !known.contains(&name.as_str())) {
+        return Err(wrong(&format!("an unknown field: this type has {}", known.join(" and "))));
+    }
+    for name in known {
+        let value = fields.get(*name).unwrap_or(&Value::Null);
+        let (fits, wanted) = match *name {
+            "role" => (Role::deserialize(value).is_ok(), "give driver or observer"),
+            "seq" => (value.is_u64(), "give a sequence number"),
+            _ => (
+                value.as_u64().is_some_and(|n| n <= u64::from(u16::MAX)),
+                "give a whole number, at most 65535",
+            ),
+        };
+        if !fits {
+            return Err(wrong(&format!("{name}: {wanted}")));
+        }
+    }
+    // What is left are names that come twice.
+    serde_json::from_str(text).map_err(|error| wrong(&error.to_string()))
+}
+
+/// Whether a message broke the bounds that the upgrade set. The library tells by its words alone.
+fn is_too_long(error: &axum::Error) -> bool {
+    error.to_string().contains("Space limit exceeded")
 }
 
 /// Types what the client typed, at the program's speed, until the ears have ended and all of it is typed.

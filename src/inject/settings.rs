@@ -32,7 +32,7 @@ const OBSERVED: [&str; 14] = [
 const HOOK_TIMEOUT: u64 = 30; // seconds
 
 /// Whether an environment variable is telemetry's: no image and no profile sets one of these.
-pub(super) fn is_telemetry(name: &str) -> bool {
+pub fn is_telemetry(name: &str) -> bool {
     const FAMILIES: [&str; 3] = ["OTEL_", "CLAUDE_CODE_OTEL_", "BETA_TRACING_"];
     const OTHERS: [&str; 6] = [
         "CLAUDE_CODE_ENABLE_TELEMETRY",

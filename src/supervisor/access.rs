@@ -26,7 +26,11 @@ impl Supervisor {
         if !config.profiles.contains_key(&profile) {
             return Err(invalid(
                 "profile",
-                format!("there is no profile '{}'", crate::inert::inert(&profile)),
+                format!(
+                    "there is no profile '{}'; there are {}",
+                    crate::inert::inert(&profile),
+                    config.profiles.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+                ),
             ));
         }
         let uses = request.uses.unwrap_or(1);

@@ -5,15 +5,14 @@ use std::{collections::BTreeMap, sync::PoisonError, time::Duration};
 use super::{Refusal, Supervisor, somebody};
 use crate::{
     api::StartRequest,
+    config,
     engine::EngineError,
     session::SessionHandle,
-    spec::{Credential, Profile, Spec, User},
+    spec::{Credential, Profile, Spec, User, UserError},
 };
 
 /// Terminal size of a session that names none.
 const SIZE: (u16, u16) = (120, 36);
-/// Longest program line, in bytes, arguments together.
-const PROGRAM_LIMIT: usize = 128 << 10;
 
 impl Supervisor {
     /// Starts a session. Returns as soon as it is on record, with its container on the way.
@@ -80,16 +79,18 @@ fn resolve(
         invalid("profile", format!("there is none of this name; there are {}", known.join(", ")))
     })?;
     let user = somebody(request.user, caller);
-    let user = User::new(&user.name, &user.email).map_err(|e| invalid("user", e.to_string()))?;
+    let user = User::new(&user.name, &user.email).map_err(|error| {
+        let field = if error == UserError::Email { "user.email" } else { "user.name" };
+        invalid(field, error.to_string())
+    })?;
     if let Some(image) = request.image {
-        if image.is_empty() || image.len() > 255 || !image.chars().all(is_image_char) {
+        if !config::is_image(&image) {
             return Err(invalid("image", "give an image reference such as debian:bookworm-slim".to_owned()));
         }
         profile.image = image;
     }
     if !request.program.is_empty() {
-        let long = request.program.iter().map(String::len).sum::<usize>() > PROGRAM_LIMIT;
-        if long || request.program[0].is_empty() || request.program.iter().any(|a| a.contains('\0')) {
+        if !config::is_program(&request.program) {
             return Err(invalid(
                 "program",
                 "give a program and arguments, at most 128 KiB, without NUL".to_owned(),
@@ -137,10 +138,6 @@ fn resolve(
     })
 }
 
-fn is_image_char(c: char) -> bool {
-    c.is_ascii_alphanumeric() || "._-/:@".contains(c)
-}
-
 fn is_workspace_name(name: &str) -> bool {
     name.len() <= 64
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -178,7 +175,7 @@ mod tests {
     fn each_bad_field_is_named() {
         let request = StartRequest::default;
         let user = User { name: String::new(), email: "a@b".to_owned() };
-        assert_eq!(refused_field(StartRequest { user: Some(user), ..request() }), "user");
+        assert_eq!(refused_field(StartRequest { user: Some(user), ..request() }), "user.name");
         assert_eq!(refused_field(StartRequest { profile: Some("x".into()), ..request() }), "profile");
         assert_eq!(refused_field(StartRequest { image: Some("a b".into()), ..request() }), "image");
         assert_eq!(refused_field(StartRequest { program: vec!["a\0".into()], ..request() }), "program");

@@ -22,7 +22,7 @@ async fn database(daemon: &Daemon) -> SqliteConnection {
     SqliteConnection::connect(&path.display().to_string()).await.expect("the database")
 }
 
-async fn execute(daemon: &Daemon, sql: &str) {
+pub async fn execute(daemon: &Daemon, sql: &str) {
     let done = sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut database(daemon).await).await;
     assert_eq!(done.expect(sql).rows_affected(), 1, "{sql}");
 }
