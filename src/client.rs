@@ -15,7 +15,10 @@ use tokio_tungstenite::{
     tungstenite::{self, client::IntoClientRequest, http::HeaderValue},
 };
 
-use crate::api::{Problem, Role, Session, SessionList};
+use crate::{
+    api::{Problem, Role, Session, SessionList},
+    inert::inert,
+};
 
 /// How long to wait for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -153,6 +156,16 @@ impl Client {
 
     /// One session by id or prefix.
     pub async fn session(&self, session: &str) -> Result<Session, ClientError> {
+        // What is no part of an id would be another path.
+        if session.is_empty() || !session.chars().all(|c| c.is_ascii_hexdigit() || c == '-') {
+            let message = format!(
+                "no session '{}': give an id or how it begins; `sandboxctl list --all` shows those there are",
+                inert(session)
+            );
+            let code = "session_not_found".to_owned();
+            let problem = Problem { code, message, field: None, request_id: None };
+            return Err(ClientError::Refused(Box::new(problem)));
+        }
         self.get(&format!("/api/v1/sessions/{}", segment(session))).await
     }
 
