@@ -128,6 +128,9 @@ pub enum Refusal {
     /// The session's phase does not allow it.
     #[error(transparent)]
     Denied(#[from] Denied),
+    /// The workspace of a session that has ended is asked for.
+    #[error("the session has ended, and its workspace is gone or kept for the next; ask while it lives")]
+    WorkspaceGone,
     /// A limit on the number of sessions is reached.
     #[error("{0}")]
     Limit(String),

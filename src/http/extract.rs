@@ -14,7 +14,7 @@ use crate::id::SessionId;
 /// Largest body of any request.
 pub(super) const BODY_LIMIT: usize = 64 << 10; // bytes
 
-/// A JSON body. No body at all is `{}`.
+/// A JSON body: an object. No body at all is `{}`, and so is `null`.
 pub(super) struct Body<T>(pub(super) T);
 
 impl<T: DeserializeOwned> FromRequest<AppState> for Body<T> {
@@ -36,6 +36,14 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Body<T> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    let bytes = match bytes.trim_ascii() {
+        b"null" => b"{}",
+        // Else serde would take a list for the fields in their order.
+        list if list.starts_with(b"[") => {
+            return Err(invalid(None, "give an object, not a list".to_owned()));
+        }
+        object => object,
+    };
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let parsed = serde_path_to_error::deserialize(&mut deserializer);
     let value = parsed.map_err(|error| {
