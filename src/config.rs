@@ -49,6 +49,8 @@ pub struct Config {
     pub max_sessions: usize,
     /// Most sessions of one user (by e-mail) alive at once.
     pub max_sessions_per_user: usize,
+    /// Most connections of browsers and other clients to `listen` at once.
+    pub max_connections: usize,
     /// Profile of a request that names none.
     pub default_profile: String,
     /// The key that leaves an attached terminal, as `ctrl-]`.
@@ -84,6 +86,7 @@ impl Default for Config {
             guest: None,
             max_sessions: 64,
             max_sessions_per_user: 8,
+            max_connections: 2048,
             default_profile: "default".to_owned(),
             detach_key: "ctrl-]".to_owned(),
             tls: None,
@@ -250,6 +253,9 @@ impl Config {
         }
         if self.state_dir.as_os_str().len() > 48 {
             return wrong("state_dir", "give a path of at most 48 bytes: unix sockets lie below it");
+        }
+        if self.max_connections == 0 {
+            return wrong("max_connections", "give at least 1");
         }
         if self.forward.as_ref().is_some_and(|forward| forward.timeout > LONGEST) {
             return wrong("forward.timeout", "give at most 10 years");

@@ -17,11 +17,8 @@ use nix::unistd::{Gid, Group, Uid, User as Account, getgrouplist};
 use tokio::net::{TcpListener, UnixListener, unix::UCred};
 use tokio_util::sync::CancellationToken;
 
-use super::{Admin, Caller, Failure};
-use crate::{
-    config::{Config, Tls},
-    spec::User,
-};
+use super::{Admin, Caller, Failure, places::Places};
+use crate::{config::Config, spec::User};
 
 /// How long a client may take over its request's head.
 const HEAD: Duration = Duration::from_secs(20);
@@ -29,8 +26,13 @@ const HEAD: Duration = Duration::from_secs(20);
 const LET_GO: Duration = Duration::from_secs(2);
 
 /// Serves TCP until `cancel`.
-pub async fn serve_tcp(listener: TcpListener, router: Router, tls: Option<Tls>, cancel: CancellationToken) {
-    if let Err(error) = try_serve_tcp(listener, router, tls, cancel).await {
+pub async fn serve_tcp(
+    listener: TcpListener,
+    router: Router,
+    config: Arc<Config>,
+    cancel: CancellationToken,
+) {
+    if let Err(error) = try_serve_tcp(listener, router, &config, cancel).await {
         tracing::error!(%error, "the page and the API are not served");
     }
 }
@@ -38,7 +40,7 @@ pub async fn serve_tcp(listener: TcpListener, router: Router, tls: Option<Tls>, 
 async fn try_serve_tcp(
     listener: TcpListener,
     router: Router,
-    tls: Option<Tls>,
+    config: &Config,
     cancel: CancellationToken,
 ) -> std::io::Result<()> {
     let handle = Handle::new();
@@ -50,15 +52,18 @@ async fn try_serve_tcp(
     };
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     let listener = listener.into_std()?;
-    match tls {
+    let places = config.max_connections;
+    match &config.tls {
         None => {
-            let mut server = axum_server::from_tcp(listener)?.handle(handle);
+            let server = axum_server::from_tcp(listener)?.handle(handle);
+            let mut server = server.map(|plain| Places::new(plain, places));
             server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
             tokio::select! { done = server.serve(service) => done, done = stopped => done }
         }
         Some(tls) => {
-            let config = RustlsConfig::from_pem_file(&tls.cert, &tls.key).await?;
-            let mut server = axum_server::from_tcp_rustls(listener, config)?.handle(handle);
+            let identity = RustlsConfig::from_pem_file(&tls.cert, &tls.key).await?;
+            let server = axum_server::from_tcp_rustls(listener, identity)?.handle(handle);
+            let mut server = server.map(|tls| Places::new(tls, places));
             server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
             tokio::select! { done = server.serve(service) => done, done = stopped => done }
         }
