@@ -141,6 +141,21 @@ ensure_gvisor() {
   "$ROOT/scripts/gvisor"
 }
 
+# Schemathesis, which asks the API what its document allows and what it does not, in an environment of its own.
+SCHEMATHESIS=${XDG_CACHE_HOME:-$HOME/.cache}/sandboxctl/schemathesis
+ensure_schemathesis() {
+  local wanted=$ROOT/tests/schemathesis/requirements.txt
+  if cmp -s "$wanted" "$SCHEMATHESIS/installed.txt"; then return; fi
+  install_for python3 python3
+  python3 -c 'import ensurepip' 2> /dev/null || step "installing python3-venv" -- apt_install python3-venv
+  step "installing Schemathesis" -- install_schemathesis "$wanted"
+}
+install_schemathesis() {
+  python3 -m venv --clear "$SCHEMATHESIS" \
+    && "$SCHEMATHESIS/bin/pip" install --disable-pip-version-check -r "$1" \
+    && cp "$1" "$SCHEMATHESIS/installed.txt"
+}
+
 # stop_engine: only if start_engine started it, and nobody's container runs on it.
 stop_engine() {
   local by

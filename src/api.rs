@@ -20,8 +20,10 @@ pub struct StartRequest {
     /// Who it is for; the caller, where absent.
     pub user: Option<User>,
     /// Profile; the configuration's default where absent.
+    #[schema(min_length = 1)]
     pub profile: Option<String>,
     /// Image, in place of the profile's.
+    #[schema(pattern = "^[A-Za-z0-9._/:@-]{1,255}$")]
     pub image: Option<String>,
     /// Program and arguments, in place of the profile's.
     pub program: Vec<String>,
@@ -29,7 +31,7 @@ pub struct StartRequest {
     #[schema(minimum = 1)]
     pub ttl_s: Option<u64>,
     /// Name of a workspace that is kept for this user's next session: letters, digits, `-`, `_`, `.`.
-    #[schema(max_length = 64)]
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pub workspace: Option<String>,
     /// Terminal columns at the start.
     #[schema(minimum = 1, maximum = 1000)]
@@ -38,6 +40,7 @@ pub struct StartRequest {
     #[schema(minimum = 1, maximum = 1000)]
     pub rows: Option<u16>,
     /// The user's own API key, for profiles of credential `user`: handed to the guest and kept nowhere.
+    #[schema(pattern = "^[!-~]{1,1024}$")]
     pub api_key: Option<String>,
 }
 
@@ -145,7 +148,7 @@ pub struct EndQuery {
     /// Remove the record too; only of a session that has ended.
     pub purge: bool,
     /// A sentence for the record, on why it is stopped.
-    #[param(max_length = 200)]
+    #[param(max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     pub note: Option<String>,
 }
 
@@ -155,10 +158,14 @@ pub struct EndQuery {
 #[into_params(parameter_in = Query)]
 pub struct EventQuery {
     /// First sequence number.
+    #[param(format = "uint64")]
     pub from: u64,
     /// Stay, and send what comes.
     pub follow: bool,
     /// Only these kinds, comma-separated: `lifecycle,hook,model`.
+    #[param(
+        pattern = "^(output|input|resize|marker|traces|metrics|logs|hook|mcp|model|egress|lifecycle|transcript|injected)(,(output|input|resize|marker|traces|metrics|logs|hook|mcp|model|egress|lifecycle|transcript|injected))*$"
+    )]
     pub kind: Option<String>,
 }
 
@@ -169,7 +176,7 @@ pub struct EventQuery {
 pub struct WaitQuery {
     /// Seconds after which the session is told as it is then, ended or not; 30 where absent.
     #[param(maximum = 300)]
-    pub timeout_s: Option<u64>,
+    pub timeout_s: Option<u16>,
 }
 
 /// Query of `GET /api/v1/sessions/{id}/export`.
@@ -204,9 +211,19 @@ pub struct Event {
     pub name: String,
     /// One readable line.
     pub text: String,
-    /// The details.
-    #[schema(value_type = Object)]
+    /// The details, where there are any.
+    #[schema(value_type = Option<Object>)]
     pub data: serde_json::Value,
+}
+
+/// For the document: an event of a stream of server-sent ones, as the browser's `EventSource` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ServerSent {
+    /// In a timeline, the sequence number; a stream that is asked for with it goes on from there.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// JSON: an `Event` of a timeline, or a `SessionList`.
+    pub data: String,
 }
 
 /// Query of `GET /api/v1/sessions/{id}/terminal`.
@@ -217,6 +234,7 @@ pub struct TerminalQuery {
     /// `driver` or `observer`; a caller who may only watch is an observer whatever they ask.
     pub role: Option<Role>,
     /// Sequence number of the last frame the caller has; it gets what followed, or a snapshot.
+    #[param(format = "uint64")]
     pub after: Option<u64>,
 }
 
@@ -305,7 +323,7 @@ pub struct InviteRequest {
     #[schema(minimum = 1, maximum = 10000)]
     pub uses: Option<u32>,
     /// Seconds until it expires; a day where absent.
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 7776000)]
     pub expires_s: Option<u64>,
 }
 

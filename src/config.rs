@@ -50,6 +50,8 @@ pub struct Config {
     pub max_sessions: usize,
     /// Most sessions of one user (by e-mail) alive at once.
     pub max_sessions_per_user: usize,
+    /// Most connections of browsers and other clients to `listen` at once.
+    pub max_connections: usize,
     /// Profile of a request that names none.
     pub default_profile: String,
     /// The key that leaves an attached terminal, as `ctrl-]`.
@@ -85,6 +87,7 @@ impl Default for Config {
             guest: None,
             max_sessions: 64,
             max_sessions_per_user: 8,
+            max_connections: 2048,
             default_profile: "default".to_owned(),
             detach_key: "ctrl-]".to_owned(),
             tls: None,

@@ -27,7 +27,10 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use nix::unistd::Group;
+use nix::{
+    sys::resource::{Resource, getrlimit, setrlimit},
+    unistd::Group,
+};
 use tokio::{
     net::{TcpListener, UnixListener},
     signal::unix::{Signal, SignalKind, signal},
@@ -62,6 +65,7 @@ pub async fn serve(mut config: Config, behind_proxy: bool, log_json: bool) -> an
         Some(tls) => Some(http::load_tls(tls).await?),
         None => None,
     };
+    raise_open_files();
     make_private(&config.state_dir)?;
     let _lock = lock(&config.state_dir)?;
     let mut signals = Signals::listen()?;
@@ -80,7 +84,7 @@ pub async fn serve(mut config: Config, behind_proxy: bool, log_json: bool) -> an
     let servers = TaskTracker::new();
     let router = http::router(http::AppState::new(supervisor.clone(), servers.clone(), cancel.clone()));
     servers.spawn(http::serve_admin(admin, router.clone(), Arc::clone(&config), cancel.clone()));
-    servers.spawn(http::serve_tcp(tcp, router, tls, cancel.clone()));
+    servers.spawn(http::serve_tcp(tcp, router, tls, config.max_connections, cancel.clone()));
     if let Some(forward) = &config.forward {
         let forwarder = Forwarder::new(forward, supervisor.clone())?;
         servers.spawn(forwarder.run(cancel.clone()));
@@ -99,6 +103,15 @@ pub async fn serve(mut config: Config, behind_proxy: bool, log_json: bool) -> an
     std::fs::remove_file(&config.admin_socket).ok();
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Sessions and viewers have files open: as many as the system allows us at all.
+fn raise_open_files() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the number of open files stays as it is");
+    }
 }
 
 async fn compose(config: &Arc<Config>) -> anyhow::Result<Supervisor> {

@@ -28,6 +28,7 @@ mod invites;
 mod observe;
 mod origin;
 mod page;
+mod places;
 mod problem;
 mod serve;
 mod sessions;

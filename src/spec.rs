@@ -10,10 +10,13 @@ use serde::{Deserialize, Serialize, Serializer};
 #[serde(deny_unknown_fields)]
 pub struct User {
     /// Their name, as they would sign.
-    #[schema(example = "Ada Lovelace", max_length = 100)]
+    #[schema(
+        example = "Ada Lovelace",
+        pattern = r"^[^\s\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]([^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]{0,98}[^\s\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069])?$"
+    )]
     pub name: String,
     /// Their e-mail address.
-    #[schema(example = "ada@example.org", max_length = 254)]
+    #[schema(example = "ada@example.org", pattern = "^[!#-+.-;=?A-~-]{1,100}@[!#-+.-;=?A-~-]{1,100}$")]
     pub email: String,
 }
 

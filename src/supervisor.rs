@@ -12,14 +12,13 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use nix::sys::statvfs::{FsFlags, statvfs};
 use tokio::{
-    net::UnixListener,
     sync::{Notify, watch},
     time::sleep,
 };
@@ -28,17 +27,15 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     api,
     config::Config,
-    engine::{Engine, EngineError, Unit},
-    export::ExportError,
+    engine::{Engine, Unit},
     gateway::model::Upstream,
     id::{InstanceId, SessionId},
-    journal::JournalError,
     keys::SigningKey,
     lifecycle::{self, Denied, Reason, Request},
     metrics::Metrics,
     session::SessionHandle,
     spec::{Spec, User},
-    store::{Store, StoreError},
+    store::Store,
 };
 
 mod access;
@@ -46,9 +43,13 @@ mod admit;
 mod adopt;
 mod doctor;
 mod export;
+mod folder;
 mod launch;
 mod reconcile;
+mod refusal;
 mod spares;
+
+pub use refusal::Refusal;
 
 /// Least free space in the state folder for a new session.
 const LEAST_FREE: u64 = 64 << 20; // bytes
@@ -101,110 +102,6 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// The guest's binary.
     pub guest: PathBuf,
-}
-
-/// Why something asked of the supervisor is refused. `http` maps each to a status and a code.
-#[derive(Debug, thiserror::Error)]
-pub enum Refusal {
-    /// A field of the request makes no sense.
-    #[error("{field}: {problem}")]
-    Invalid {
-        /// The field.
-        field: &'static str,
-        /// What is wrong and what to do.
-        problem: String,
-    },
-    /// No session has this id or prefix.
-    #[error("no session '{0}'; `sandboxctl list --all` shows those there are")]
-    NotFound(String),
-    /// Several sessions have this prefix.
-    #[error("'{prefix}' begins the ids of {count} sessions; give more of it")]
-    Ambiguous {
-        /// The prefix.
-        prefix: String,
-        /// How many.
-        count: usize,
-    },
-    /// The session's phase does not allow it.
-    #[error(transparent)]
-    Denied(#[from] Denied),
-    /// A limit on the number of sessions is reached.
-    #[error("{0}")]
-    Limit(String),
-    /// The link is unknown, used up or expired.
-    #[error("this invite is not valid: it is unknown, used up or expired; ask for a new one")]
-    Invite,
-    /// The daemon is stopping.
-    #[error("the daemon is stopping; try again in a moment")]
-    Stopping,
-    /// An earlier daemon's session that this one could not take over yet.
-    #[error("the session is not taken over yet: {0}; it is tried again every few seconds")]
-    NotYet(String),
-    /// No space is left for new records.
-    #[error("the disk of the state folder is full; free some space and try again")]
-    Full,
-    /// Nothing can be written.
-    #[error("the state folder takes no writes; make its disk and the folder writable and try again")]
-    ReadOnly,
-    /// A record cannot be read to its end.
-    #[error("the session's record is damaged: {0}")]
-    Damaged(String),
-    /// The engine does not work.
-    #[error("the engine cannot start the session: {0}")]
-    Engine(String),
-    /// Something inside failed.
-    #[error("something inside failed; the daemon's log says what")]
-    Internal(#[source] anyhow::Error),
-}
-
-impl From<StoreError> for Refusal {
-    fn from(error: StoreError) -> Refusal {
-        match error {
-            StoreError::Full => Refusal::Full,
-            StoreError::ReadOnly => Refusal::ReadOnly,
-            other => Refusal::Internal(other.into()),
-        }
-    }
-}
-
-impl From<JournalError> for Refusal {
-    fn from(error: JournalError) -> Refusal {
-        match error {
-            JournalError::Full { .. } => Refusal::Full,
-            JournalError::ReadOnly { .. } => Refusal::ReadOnly,
-            JournalError::Damaged { .. } => Refusal::Damaged(error.to_string()),
-            other => Refusal::Internal(other.into()),
-        }
-    }
-}
-
-impl From<ExportError> for Refusal {
-    fn from(error: ExportError) -> Refusal {
-        match error {
-            ExportError::Journal(error) => error.into(),
-            ExportError::Io(error) => error.into(),
-            ExportError::Frame { .. } => Refusal::Damaged(error.to_string()),
-        }
-    }
-}
-
-impl From<EngineError> for Refusal {
-    fn from(error: EngineError) -> Refusal {
-        Refusal::Engine(error.to_string())
-    }
-}
-
-impl From<std::io::Error> for Refusal {
-    fn from(error: std::io::Error) -> Refusal {
-        match error.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Refusal::Full,
-            // Root's daemon may write everywhere: what it may not is as good as read-only.
-            std::io::ErrorKind::ReadOnlyFilesystem | std::io::ErrorKind::PermissionDenied => {
-                Refusal::ReadOnly
-            }
-            _ => Refusal::Internal(error.into()),
-        }
-    }
 }
 
 impl Supervisor {
@@ -384,7 +281,7 @@ impl Supervisor {
         if self.live(id).is_some() {
             return Err(Denied::Alive.into());
         }
-        remove_dir(&self.session_dir(id))?;
+        folder::remove(&self.session_dir(id))?;
         self.inner.store.delete(id).await?;
         self.changed();
         Ok(())
@@ -498,21 +395,4 @@ impl Drop for Making {
 fn somebody(user: Option<User>, caller: Option<User>) -> User {
     user.or(caller)
         .unwrap_or_else(|| User { name: "Operator".to_owned(), email: "operator@localhost".to_owned() })
-}
-
-/// Binds a socket in a session's folder; one left by an earlier daemon makes way.
-fn bind(dir: &Path, name: &str) -> std::io::Result<UnixListener> {
-    let path = dir.join(name);
-    match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    UnixListener::bind(path)
-}
-
-fn remove_dir(path: &Path) -> std::io::Result<()> {
-    match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }

@@ -2,11 +2,12 @@
 
 mod common;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use common::{Daemon, Rung};
 use reqwest::{Method, RequestBuilder, Response, header};
 use serde_json::Value;
+use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
 
 /// Every operation of the document: method, path, documented statuses.
 fn operations(document: &Value) -> Vec<(Method, String, BTreeSet<String>)> {
@@ -137,4 +138,36 @@ async fn guessing_tokens_is_slowed_down() {
     let expected = [(401, "wrong_token".to_owned()), (429, "throttled".to_owned())];
     assert_eq!(codes, BTreeSet::from(expected));
     assert!(daemon.client.sessions(false).await.is_ok(), "the admin socket is not held back");
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_are_turned_away_and_cost_no_session_anything() {
+    let daemon = Daemon::start_with(Rung::Local, "max_connections = 20").await;
+    let address = daemon.url.strip_prefix("http://").expect("plain HTTP").to_owned();
+    let mut open = Vec::new();
+    let mut refused = 0;
+    for _ in 0..10_000 {
+        let mut connection = TcpStream::connect(&address).await.expect("the system accepts");
+        let mut byte = [0];
+        match timeout(
+            Duration::from_millis(if open.len() < 20 { 10 } else { 10_000 }),
+            connection.read(&mut byte),
+        )
+        .await
+        {
+            Err(_) => open.push(connection),
+            Ok(_) => refused += 1,
+        }
+    }
+    assert_eq!((open.len(), refused), (20, 9_980));
+    let session = daemon.shell("echo said").await;
+    daemon.ended(&session).await;
+    assert_eq!(daemon.export(&session).await.output(), "said\r\n");
+    // Whoever leaves makes room.
+    open.clear();
+    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    common::eventually("somebody is let in again", || async {
+        http.get(format!("{}/healthz", daemon.url)).send().await.is_ok_and(|answer| answer.status() == 200)
+    })
+    .await;
 }

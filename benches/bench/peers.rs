@@ -12,7 +12,7 @@ use anyhow::Context;
 use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest, http::HeaderValue};
 
-use super::{Options, terminal::per_second};
+use super::{Options, report::per_second};
 
 /// `docker run` of the same image and program, with a terminal and no network.
 pub fn docker_run(options: &Options, program: &[&str]) -> Vec<String> {

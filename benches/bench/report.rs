@@ -1,5 +1,7 @@
 //! Figures, their ratios and their bounds; as a table and as JSON.
 
+use std::time::Instant;
+
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 use serde::Serialize;
 
@@ -225,4 +227,9 @@ fn short(figure: f64) -> String {
         f if f >= 1.0 => format!("{figure:.2}"),
         _ => format!("{figure:.3}"),
     }
+}
+
+/// MB/s.
+pub fn per_second(bytes: u64, began: Instant, ended: Instant) -> f64 {
+    bytes as f64 / 1e6 / (ended - began).as_secs_f64()
 }

@@ -16,7 +16,7 @@ use super::{
     common::{Daemon, Rung},
     peers,
     pty::Pty,
-    report::{Bound, Pairs, Report, Row},
+    report::{Bound, Pairs, Report, Row, per_second},
 };
 
 /// How often the file is printed: 45 MB in all.
@@ -113,10 +113,6 @@ async fn rate(daemon: &Daemon, line: &str) -> anyhow::Result<f64> {
 fn ask(line: &str) -> StartRequest {
     let program = ["sh", "-c", line].map(str::to_owned).to_vec();
     StartRequest { program, ..StartRequest::default() }
-}
-
-pub fn per_second(bytes: u64, began: Instant, ended: Instant) -> f64 {
-    bytes as f64 / 1e6 / (ended - began).as_secs_f64()
 }
 
 /// A viewer that draws nothing: it acknowledges what it gets, as a page does.

@@ -52,6 +52,7 @@ pub(super) fn config(config: &Config) -> Checked {
     must(config.admin_group.as_deref() != Some(""), "admin_group", "give a group's name, or leave it out")?;
     must(config.max_sessions > 0, "max_sessions", "give 1 or more")?;
     must(config.max_sessions_per_user > 0, "max_sessions_per_user", "give 1 or more")?;
+    must(config.max_connections > 0, "max_connections", "give 1 or more")?;
     if let Err(problem) = config.detach_key.parse::<DetachKey>() {
         return Err(ConfigError::value("detach_key", problem.to_string()));
     }

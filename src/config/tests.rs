@@ -39,6 +39,7 @@ const OUTSIDE: &[(&str, &[&str], &str)] = &[
     ("admin_group", &["\"\""], "leave it out"),
     ("max_sessions", &["0", "-1"], "give"),
     ("max_sessions_per_user", &["0", "-1"], "give"),
+    ("max_connections", &["0", "-1"], "give"),
     ("default_profile", &["\"\"", "\"none\""], "demo"),
     ("default_profile", &["\"dem\""], "is demo meant?"),
     ("detach_key", &["\"\"", "\"x\"", "\"ctrl-1\""], "such as ctrl-]"),

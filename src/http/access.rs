@@ -11,7 +11,7 @@ use super::{
     answer::Json,
     auth::{Source, cookie, set_cookie},
     extract::Body,
-    problem::{Anybody, Known, WithBody},
+    problem::{Known, WithBody},
 };
 use crate::api::{LoginRequest, Token, Whoami};
 
@@ -22,7 +22,7 @@ const LOGIN_S: u64 = 12 * 3600;
 ///
 /// Exchanges the admin token for a cookie.
 #[utoipa::path(
-    post, path = "/api/v1/login", tag = "access", request_body = LoginRequest,
+    post, path = "/api/v1/login", tag = "access", security(()), request_body = LoginRequest,
     responses((status = 204, description = "The answer's cookie is the login."), WithBody)
 )]
 pub(super) async fn login(
@@ -38,8 +38,8 @@ pub(super) async fn login(
 
 /// Logs a browser out
 #[utoipa::path(
-    post, path = "/api/v1/logout", tag = "access",
-    responses((status = 204, description = "The cookie is good for nothing any more."), Anybody)
+    post, path = "/api/v1/logout", tag = "access", security((), ("login" = [])),
+    responses((status = 204, description = "The cookie is good for nothing any more."), Known)
 )]
 pub(super) async fn logout(State(state): State<AppState>, headers: HeaderMap) -> impl IntoResponse {
     let name = state.admin_cookie();
@@ -52,7 +52,7 @@ pub(super) async fn logout(State(state): State<AppState>, headers: HeaderMap) ->
 
 /// Tells who the caller is
 #[utoipa::path(
-    get, path = "/api/v1/whoami", tag = "access",
+    get, path = "/api/v1/whoami", tag = "access", security((), ("token" = []), ("login" = []), ("seat" = [])),
     responses((status = 200, description = "Who the daemon takes the caller for.", body = Whoami), Known)
 )]
 pub(super) async fn whoami(caller: Caller) -> Json<Whoami> {

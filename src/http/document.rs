@@ -1,6 +1,6 @@
 //! The API's document: what it says beside the paths, which the handlers declare themselves.
 
-use axum::{http::header, response::IntoResponse};
+use axum::{extract::State, http::header, response::IntoResponse};
 use utoipa::{
     OpenApi,
     openapi::{
@@ -9,7 +9,12 @@ use utoipa::{
     },
 };
 
+use super::AppState;
 use crate::api::{Event, FromTerminal, Problem, ToTerminal};
+
+/// The cookies' names, where no daemon says its own.
+const ADMIN_COOKIE: &str = "sandboxctl_admin_INSTANCE";
+const SEAT_COOKIE: &str = "sandboxctl_seat_INSTANCE";
 
 /// The document without its paths.
 #[derive(OpenApi)]
@@ -42,18 +47,15 @@ pub(super) fn head() -> openapi::OpenApi {
     components.add_security_scheme("token", SecurityScheme::Http(bearer));
     components.add_security_scheme(
         "login",
-        cookie(
-            "sandboxctl_admin_…",
-            "A browser's login; the name ends in the instance's first eight characters.",
-        ),
+        cookie(ADMIN_COOKIE, "A browser's login; the name ends in the instance's first eight characters."),
     );
-    components
-        .add_security_scheme("seat", cookie("sandboxctl_seat_…", "A seat at one session, from an invite."));
+    components.add_security_scheme("seat", cookie(SEAT_COOKIE, "A seat at one session, from an invite."));
     document
 }
 
-/// `GET /api/openapi.json`.
-pub(super) async fn document() -> impl IntoResponse {
+/// `GET /api/openapi.json`: this daemon's, with its own cookies.
+pub(super) async fn document(State(state): State<AppState>) -> impl IntoResponse {
     let text = super::openapi().to_json().unwrap_or_default();
+    let text = text.replace(ADMIN_COOKIE, &state.admin_cookie()).replace(SEAT_COOKIE, &state.seat_cookie());
     ([(header::CONTENT_TYPE, "application/json")], text)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::{
     body::{Body, Bytes},
     extract::State,
-    http::{HeaderMap, header},
+    http::{HeaderMap, HeaderValue, header},
     response::{
         IntoResponse, Response,
         sse::{self, KeepAlive, Sse},
@@ -24,7 +24,7 @@ use super::{
     sessions::accepts,
 };
 use crate::{
-    api::{Event, EventQuery},
+    api::{Event, EventQuery, ServerSent},
     id::SessionId,
     journal::{JournalError, Reader},
     lifecycle::Phase,
@@ -65,9 +65,9 @@ const KINDS: [&str; 14] = [
 #[utoipa::path(
     get, path = "/api/v1/sessions/{id}/events", tag = "sessions",
     params(("id" = String, Path, description = "Id, or a unique prefix of one."), EventQuery,
-        ("Last-Event-ID" = Option<u64>, Header, description = "The last event that the caller has.")),
+        ("Last-Event-ID" = Option<u64>, Header, format = "uint64", description = "The last event that the caller has.")),
     responses((status = 200, description = "The events, oldest first.", content(
-        (Event = "text/event-stream"), (Event = "application/x-ndjson"))), OfSession)
+        (ServerSent = "text/event-stream"), (Event = "application/x-ndjson"))), OfSession)
 )]
 pub(super) async fn events(
     State(state): State<AppState>,
@@ -78,8 +78,7 @@ pub(super) async fn events(
 ) -> Result<Response, Failure> {
     caller.admin()?;
     let kinds = kinds(query.kind.as_deref())?;
-    let last: Option<u64> =
-        headers.get("last-event-id").and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
+    let last = headers.get("last-event-id").map(last_event).transpose()?;
     let from = last.map_or(query.from, |seq| seq.saturating_add(1));
     let events = read(state, id, from, query.follow).map_ok(move |mut batch| {
         batch.retain(|event| kinds.as_ref().is_none_or(|kinds| kinds.contains(&event.kind)));
@@ -125,6 +124,13 @@ fn server_sent(event: &Event) -> sse::Event {
 }
 
 /// The journal's events from `from` on, in batches; with `follow`, until the session has ended.
+fn last_event(value: &HeaderValue) -> Result<u64, Failure> {
+    value.to_str().ok().and_then(|text| text.parse().ok()).ok_or_else(|| Failure::Invalid {
+        field: Some("Last-Event-ID".to_owned()),
+        message: "give the number of an event, or none".to_owned(),
+    })
+}
+
 fn read(
     state: AppState,
     id: SessionId,

@@ -14,7 +14,7 @@ use crate::{id::SessionId, inert::inert};
 /// Largest body of any request.
 pub(super) const BODY_LIMIT: usize = 64 << 10; // bytes
 
-/// A JSON body. No body at all is `{}`.
+/// A JSON body: an object. No body at all is `{}`, and so is `null`.
 pub(super) struct Body<T>(pub(super) T);
 
 impl<T: DeserializeOwned> FromRequest<AppState> for Body<T> {
@@ -36,10 +36,12 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Body<T> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
-    // A list would do for a struct, field by field.
-    if bytes.trim_ascii_start().first() != Some(&b'{') {
-        return Err(invalid(None, "give the body as a JSON object".to_owned()));
-    }
+    let bytes = match bytes.trim_ascii() {
+        b"null" => b"{}",
+        object if object.starts_with(b"{") => object,
+        // Else serde would take a list for the fields in their order.
+        _ => return Err(invalid(None, "give the body as a JSON object".to_owned())),
+    };
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let parsed = serde_path_to_error::deserialize(&mut deserializer);
     let value = parsed.map_err(|error| {

@@ -2,11 +2,7 @@
 
 use axum::{extract::State, http::header, response::IntoResponse};
 
-use super::{
-    AppState, Caller, Failure,
-    answer::Json,
-    problem::{Anybody, Known},
-};
+use super::{AppState, Caller, Failure, answer::Json, problem::Known};
 use crate::{
     api::{Check, Info, Problem},
     lifecycle::Phase,
@@ -46,8 +42,8 @@ pub(super) async fn doctor(
 
 /// Tells that the daemon answers
 #[utoipa::path(
-    get, path = "/healthz", tag = "daemon",
-    responses((status = 200, description = "It does.", body = String, content_type = "text/plain"), Anybody)
+    get, path = "/healthz", tag = "daemon", security(()),
+    responses((status = 200, description = "It does.", body = String, content_type = "text/plain"), Known)
 )]
 pub(super) async fn healthz() -> &'static str {
     "ok\n"
@@ -55,10 +51,10 @@ pub(super) async fn healthz() -> &'static str {
 
 /// Tells whether sessions can be started
 #[utoipa::path(
-    get, path = "/readyz", tag = "daemon",
+    get, path = "/readyz", tag = "daemon", security(()),
     responses(
         (status = 200, description = "They can.", body = String, content_type = "text/plain"),
-        (status = 503, description = "They cannot; the message says why.", body = Problem), Anybody)
+        (status = 503, description = "They cannot; the message says why.", body = Problem), Known)
 )]
 pub(super) async fn readyz(State(state): State<AppState>) -> Result<&'static str, Failure> {
     state.supervisor.ready().await.map_err(Failure::NotReady)?;
@@ -67,8 +63,8 @@ pub(super) async fn readyz(State(state): State<AppState>) -> Result<&'static str
 
 /// Counts, for Prometheus
 #[utoipa::path(
-    get, path = "/metrics", tag = "daemon",
-    responses((status = 200, description = "Text format 0.0.4.", body = String, content_type = "text/plain"), Anybody)
+    get, path = "/metrics", tag = "daemon", security(()),
+    responses((status = 200, description = "Text format 0.0.4.", body = String, content_type = "text/plain"), Known)
 )]
 pub(super) async fn metrics(State(state): State<AppState>) -> impl IntoResponse {
     let mut now = Now { process: Process::look(), ..Now::default() };

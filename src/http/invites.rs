@@ -23,7 +23,7 @@ const SEAT_S: u64 = 7 * 24 * 3600;
 
 /// Makes an invite
 #[utoipa::path(
-    post, path = "/api/v1/invites", tag = "invites", request_body = InviteRequest,
+    post, path = "/api/v1/invites", tag = "invites", request_body = Option<InviteRequest>,
     responses((status = 201, description = "The invite; its link is told here and never again.", body = Invite), WithBody)
 )]
 pub(super) async fn invite(
@@ -40,7 +40,7 @@ pub(super) async fn invite(
 ///
 /// What somebody should know before they join. Needs nothing but the invite's token.
 #[utoipa::path(
-    get, path = "/api/v1/invites/{token}", tag = "invites",
+    get, path = "/api/v1/invites/{token}", tag = "invites", security(()),
     params(("token" = String, Path, description = "The token, as in the invite's link.")),
     responses(
         (status = 200, description = "What it offers.", body = Invitation),
@@ -63,7 +63,7 @@ pub(super) async fn invitation(
 /// Uses the invite up by one and starts its session. The answer's cookie is a seat: it drives this session
 /// and is good for nothing else.
 #[utoipa::path(
-    post, path = "/api/v1/invites/{token}/join", tag = "invites", request_body = JoinRequest,
+    post, path = "/api/v1/invites/{token}/join", tag = "invites", security(()), request_body = JoinRequest,
     params(("token" = String, Path, description = "The token, as in the invite's link.")),
     responses(
         (status = 201, description = "The session.", body = Session),

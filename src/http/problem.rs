@@ -83,7 +83,9 @@ impl Failure {
                 Refusal::NotFound(_) => (StatusCode::NOT_FOUND, "session_not_found"),
                 Refusal::Ambiguous { .. } => (StatusCode::CONFLICT, "session_ambiguous"),
                 Refusal::Denied(Denied::Spare) => (StatusCode::NOT_FOUND, "session_not_found"),
-                Refusal::Denied(Denied::Ended) => (StatusCode::CONFLICT, "session_ended"),
+                Refusal::Denied(Denied::Ended) | Refusal::WorkspaceGone => {
+                    (StatusCode::CONFLICT, "session_ended")
+                }
                 Refusal::Denied(Denied::Alive) => (StatusCode::CONFLICT, "session_alive"),
                 Refusal::Limit(_) => (StatusCode::TOO_MANY_REQUESTS, "limit_reached"),
                 Refusal::Invite => (StatusCode::NOT_FOUND, "invite_not_valid"),
@@ -187,34 +189,22 @@ fn documented(statuses: &[(StatusCode, &str)]) -> Responses {
     statuses.iter().map(describe).collect()
 }
 
-/// For the document: what any request may be answered.
-pub(super) struct Anybody;
+/// For the document: what any request may be answered, since a wrong token is refused wherever it is shown.
+pub(super) struct Known;
 
-impl IntoResponses for Anybody {
+impl IntoResponses for Known {
     fn responses() -> Responses {
         documented(&[
             (StatusCode::BAD_REQUEST, "A field of the request is wrong; `field` names it."),
             (StatusCode::FORBIDDEN, "The caller may not, or the request comes from another site."),
             (StatusCode::MISDIRECTED_REQUEST, "The request names a host that is not ours."),
+            (StatusCode::UNAUTHORIZED, "Nothing says who the caller is, or the token is wrong."),
+            (StatusCode::TOO_MANY_REQUESTS, "Too many wrong tokens, or a limit on sessions is reached."),
             (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "Something inside failed: a record is damaged, or the daemon's log says what.",
             ),
         ])
-    }
-}
-
-/// For the document: what a request that needs a known caller may be answered besides.
-pub(super) struct Known;
-
-impl IntoResponses for Known {
-    fn responses() -> Responses {
-        let mut responses = Anybody::responses();
-        responses.extend(documented(&[
-            (StatusCode::UNAUTHORIZED, "Nothing says who the caller is, or the token is wrong."),
-            (StatusCode::TOO_MANY_REQUESTS, "Too many wrong tokens, or a limit on sessions is reached."),
-        ]));
-        responses
     }
 }
 

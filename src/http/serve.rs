@@ -17,7 +17,7 @@ use nix::unistd::{Gid, Group, Uid, User as Account, getgrouplist};
 use tokio::net::{TcpListener, UnixListener, unix::UCred};
 use tokio_util::sync::CancellationToken;
 
-use super::{Admin, Caller, Failure};
+use super::{Admin, Caller, Failure, places::Places};
 use crate::{
     config::{Config, Tls},
     spec::User,
@@ -60,9 +60,10 @@ pub async fn serve_tcp(
     listener: TcpListener,
     router: Router,
     tls: Option<RustlsConfig>,
+    connections: usize,
     cancel: CancellationToken,
 ) {
-    if let Err(error) = try_serve_tcp(listener, router, tls, cancel).await {
+    if let Err(error) = try_serve_tcp(listener, router, tls, connections, cancel).await {
         tracing::error!(%error, "the page and the API are not served");
     }
 }
@@ -71,6 +72,7 @@ async fn try_serve_tcp(
     listener: TcpListener,
     router: Router,
     tls: Option<RustlsConfig>,
+    connections: usize,
     cancel: CancellationToken,
 ) -> std::io::Result<()> {
     let handle = Handle::new();
@@ -84,12 +86,14 @@ async fn try_serve_tcp(
     let listener = listener.into_std()?;
     match tls {
         None => {
-            let mut server = axum_server::from_tcp(listener)?.handle(handle);
+            let server = axum_server::from_tcp(listener)?.handle(handle);
+            let mut server = server.map(|plain| Places::new(plain, connections));
             server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
             tokio::select! { done = server.serve(service) => done, done = stopped => done }
         }
         Some(tls) => {
-            let mut server = axum_server::from_tcp_rustls(listener, tls)?.handle(handle);
+            let server = axum_server::from_tcp_rustls(listener, tls)?.handle(handle);
+            let mut server = server.map(|secure| Places::new(secure, connections));
             server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
             tokio::select! { done = server.serve(service) => done, done = stopped => done }
         }

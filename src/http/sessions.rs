@@ -20,7 +20,7 @@ use super::{
     problem::{Known, OfSession, Starting},
 };
 use crate::{
-    api::{EndQuery, ListQuery, Session, SessionList, StartRequest, WaitQuery},
+    api::{EndQuery, ListQuery, ServerSent, Session, SessionList, StartRequest, WaitQuery},
     lifecycle::Phase,
     supervisor::Supervisor,
 };
@@ -32,7 +32,7 @@ const WAIT: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs
 ///
 /// Answers as soon as the session is on record; its container is on the way.
 #[utoipa::path(
-    post, path = "/api/v1/sessions", tag = "sessions", request_body = StartRequest,
+    post, path = "/api/v1/sessions", tag = "sessions", request_body = Option<StartRequest>,
     responses((status = 201, description = "The session.", body = Session), Starting)
 )]
 pub(super) async fn start(
@@ -51,7 +51,7 @@ pub(super) async fn start(
 #[utoipa::path(
     get, path = "/api/v1/sessions", tag = "sessions", params(ListQuery),
     responses((status = 200, description = "The sessions, newest first.", content(
-        (SessionList = "application/json"), (SessionList = "text/event-stream"))), Known)
+        (SessionList = "application/json"), (ServerSent = "text/event-stream"))), Known)
 )]
 pub(super) async fn list(
     State(state): State<AppState>,
@@ -159,7 +159,7 @@ pub(super) async fn wait(
     Asked(query): Asked<WaitQuery>,
 ) -> Result<Json<Session>, Failure> {
     caller.may_see(id)?;
-    let patience = query.timeout_s.map_or(WAIT.0, Duration::from_secs);
+    let patience = query.timeout_s.map_or(WAIT.0, |asked| Duration::from_secs(asked.into()));
     if patience > WAIT.1 {
         let message = format!("timeout_s: give a whole number from 0 to {}", WAIT.1.as_secs());
         return Err(Failure::Invalid { field: Some("timeout_s".to_owned()), message });

@@ -103,8 +103,9 @@ pub(super) fn telemetry(spec: &Spec, id: SessionId) -> BTreeMap<String, String> 
         ("OTEL_LOG_TOOL_DETAILS", on(said.tool_details)),
         ("OTEL_LOG_TOOL_CONTENT", on(said.tool_content)),
         ("OTEL_LOG_MANAGED_SETTINGS", "1"),
-        ("CLAUDE_CODE_OTEL_SHUTDOWN_TIMEOUT_MS", "4000"),
-        ("CLAUDE_CODE_OTEL_FLUSH_TIMEOUT_MS", "5000"),
+        // Longer than the guest waits for a daemon that does not answer, before it answers itself.
+        ("CLAUDE_CODE_OTEL_SHUTDOWN_TIMEOUT_MS", "10000"),
+        ("CLAUDE_CODE_OTEL_FLUSH_TIMEOUT_MS", "10000"),
         ("CLAUDE_CODE_PROPAGATE_TRACEPARENT", "1"),
         ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
         ("DISABLE_AUTOUPDATER", "1"),

@@ -12,11 +12,7 @@
 
 use std::{collections::BTreeMap, fs, sync::Arc};
 
-use super::{
-    Refusal, Supervisor, bind,
-    launch::{make_private_dir, write_beginning},
-    remove_dir,
-};
+use super::{Refusal, Supervisor, folder, launch::write_beginning};
 use crate::{
     api, clock,
     engine::{EngineError, State, Unit},
@@ -37,9 +33,9 @@ impl Supervisor {
         let volume = self.inner.store.volume(id).await?.unwrap_or_default();
         let unit = self.unit(id, &spec, volume);
         let dir = self.session_dir(id);
-        make_private_dir(&dir)?;
+        folder::make_private(&dir)?;
         // The folder is gone where only the end was left to do.
-        make_private_dir(&unit.folder)?;
+        folder::make_private(&unit.folder)?;
         let restored = match Restored::open(&dir, id, &spec).map_err(Refusal::from) {
             Err(Refusal::Damaged(error)) => return self.bury(view, &unit, error).await,
             restored => restored?,
@@ -58,7 +54,7 @@ impl Supervisor {
         restored.note();
         let Restored { recorder, index, screen, last_record, .. } = restored;
         bring_up_to_date(&mut view, &life);
-        let (control, gateway) = (bind(&unit.folder, "control.sock")?, bind(&unit.folder, "gateway.sock")?);
+        let (control, gateway) = folder::doors(&unit.folder)?;
         let context = self.context(id, &spec, &recorder)?;
         self.run_task(Launch {
             origin,
@@ -141,7 +137,7 @@ impl Supervisor {
         } else {
             self.inner.store.release_workspace(id).await?;
         }
-        remove_dir(&unit.folder)?;
+        folder::remove(&unit.folder)?;
         self.changed();
         Ok(())
     }

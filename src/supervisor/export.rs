@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::io::SyncIoBridge;
 
-use super::{Refusal, Supervisor, admit::invalid};
+use super::{Refusal, Supervisor};
 use crate::{
     export::{ExportError, Source, write_bundle},
     id::SessionId,
@@ -63,9 +63,7 @@ impl Supervisor {
     /// A live session's workspace, as an unnamed tar.
     async fn workspace(&self, id: SessionId) -> Result<std::fs::File, Refusal> {
         if self.live(id).is_none() {
-            let problem =
-                "the session has ended, and its workspace is gone or kept for the next; ask while it lives";
-            return Err(invalid("workspace", problem.to_owned()));
+            return Err(Refusal::WorkspaceGone);
         }
         let volume = self.inner.store.volume(id).await?.unwrap_or_default();
         let file = tempfile::tempfile_in(self.session_dir(id))?;

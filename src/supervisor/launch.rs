@@ -1,10 +1,10 @@
 //! From a spec to a running session task.
 
-use std::{collections::BTreeMap, fs, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Refusal, Supervisor, bind, spares::Spare};
+use super::{Refusal, Supervisor, folder, spares::Spare};
 use crate::{
     api, clock,
     engine::Unit,
@@ -44,9 +44,8 @@ impl Supervisor {
                 making = self.making(id);
                 let volume = self.volume(id, &spec).await?;
                 let unit = self.unit(id, &spec, volume);
-                make_private_dir(&unit.folder)?;
-                let (control, gateway) =
-                    (bind(&unit.folder, "control.sock")?, bind(&unit.folder, "gateway.sock")?);
+                folder::make_private(&unit.folder)?;
+                let (control, gateway) = folder::doors(&unit.folder)?;
                 (id, Origin::Fresh, unit, control, gateway)
             }
         };
@@ -61,7 +60,7 @@ impl Supervisor {
         if launched.is_err() {
             self.abandon(&unit).await;
             self.inner.store.delete(id).await?;
-            super::remove_dir(&self.session_dir(id))?;
+            folder::remove(&self.session_dir(id))?;
         }
         drop(making);
         tracing::info!(session = %id, ?origin, duration_ms = began.elapsed().as_millis(), "session requested");
@@ -81,7 +80,7 @@ impl Supervisor {
     ) -> Result<SessionHandle, Refusal> {
         let id = unit.session;
         let dir = self.session_dir(id);
-        make_private_dir(&dir)?;
+        folder::make_private(&dir)?;
         let journal = Journal::create(&dir.join("journal"), id)?;
         let recorder = Recorder::new(journal, 0, Summary::default(), clock::now());
         write_beginning(&recorder, &spec, &injection)?;
@@ -173,7 +172,7 @@ impl Supervisor {
         if let Err(error) = removed.await {
             tracing::warn!(session = %unit.session, %error, "an abandoned container lingers until reconciled");
         }
-        super::remove_dir(&unit.folder).ok();
+        folder::remove(&unit.folder).ok();
     }
 }
 
@@ -217,8 +216,4 @@ fn first_view(id: SessionId, spec: &Spec) -> api::Session {
         totals: api::Totals::default(),
         completeness: None,
     }
-}
-
-pub(super) fn make_private_dir(path: &Path) -> std::io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }

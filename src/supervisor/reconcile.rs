@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{Refusal, Supervisor, remove_dir};
+use super::{Refusal, Supervisor, folder};
 use crate::{
     engine::{EngineError, News},
     id::SessionId,
@@ -95,7 +95,7 @@ impl Supervisor {
     async fn remove_orphan(&self, id: SessionId) -> Result<(), EngineError> {
         self.inner.engine.remove(id).await?;
         self.inner.engine.remove_volume(&format!("sandbox-{id}")).await?;
-        if let Err(error) = remove_dir(&self.run_dir(id)) {
+        if let Err(error) = folder::remove(&self.run_dir(id)) {
             return Err(EngineError::Failed { doing: "removing its folder", error: error.to_string() });
         }
         Ok(())

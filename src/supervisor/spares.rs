@@ -14,7 +14,7 @@ use std::{
 
 use tokio::{net::UnixListener, sync::Notify, time::timeout};
 
-use super::{Making, Supervisor, bind, launch::make_private_dir};
+use super::{Making, Supervisor, folder};
 use crate::{
     engine::{EngineError, Unit},
     id::SessionId,
@@ -122,8 +122,7 @@ impl Supervisor {
             rows: 24,
         };
         let unit = self.unit(id, &spec, format!("sandbox-{id}"));
-        let bound = make_private_dir(&unit.folder)
-            .and_then(|()| Ok((bind(&unit.folder, "control.sock")?, bind(&unit.folder, "gateway.sock")?)));
+        let bound = folder::make_private(&unit.folder).and_then(|()| folder::doors(&unit.folder));
         let (control, gateway) = bound
             .map_err(|e| EngineError::Failed { doing: "making a spare's folder", error: e.to_string() })?;
         if let Err(error) = self.inner.engine.start(&unit).await {

@@ -42,9 +42,9 @@ const BODIES: usize = 8;
 /// How long the client may stay silent, within a request or before the next one.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// How long the daemon may take for a step of its answer. It is a good deal less than an exporter waits, and
-/// a request that is given up on too early merely arrives twice, with one number.
-const ANSWER: Duration = Duration::from_secs(8);
+/// How long the daemon may take for a step of its answer. It is a good deal less than a client that exits waits for
+/// its last export, and a request that is given up on too early merely arrives twice, with one number.
+const ANSWER: Duration = Duration::from_secs(3);
 
 /// What is kept while the daemon is away.
 const KEPT: [&str; 4] = ["/v1/traces", "/v1/metrics", "/v1/logs", "/mcp"];
