@@ -157,10 +157,10 @@ impl Summary {
             ..Totals::default()
         };
         for used in self.models.values() {
-            totals.input_tokens += used.input_tokens;
-            totals.output_tokens += used.output_tokens;
-            totals.cache_read_tokens += used.cache_read_tokens;
-            totals.cache_creation_tokens += used.cache_creation_tokens;
+            add(&mut totals.input_tokens, used.input_tokens);
+            add(&mut totals.output_tokens, used.output_tokens);
+            add(&mut totals.cache_read_tokens, used.cache_read_tokens);
+            add(&mut totals.cache_creation_tokens, used.cache_creation_tokens);
             totals.cost_usd += used.cost_usd;
         }
         totals
@@ -169,7 +169,8 @@ impl Summary {
     /// Whether the gateway has seen as much used as the budget allows.
     pub fn is_over(&self, budget: &Budget) -> bool {
         let cost: f64 = self.gateway.values().map(|u| u.cost_usd).sum();
-        let tokens: u64 = self.gateway.values().map(|u| u.input_tokens.saturating_add(u.output_tokens)).sum();
+        let each = self.gateway.values().flat_map(|u| [u.input_tokens, u.output_tokens]);
+        let tokens = each.fold(0, u64::saturating_add);
         budget.usd.is_some_and(|most| cost >= most) || budget.tokens.is_some_and(|most| tokens >= most)
     }
 
@@ -215,18 +216,17 @@ impl Summary {
                 "api_request" => {
                     let used = named(&mut self.models, said.text("model").unwrap_or("unknown"));
                     used.calls += 1;
-                    used.input_tokens += said.number("input_tokens").unwrap_or(0);
-                    used.output_tokens += said.number("output_tokens").unwrap_or(0);
-                    used.cache_read_tokens += said.number("cache_read_tokens").unwrap_or(0);
-                    used.cache_creation_tokens += said.number("cache_creation_tokens").unwrap_or(0);
+                    add(&mut used.input_tokens, said.number("input_tokens").unwrap_or(0));
+                    add(&mut used.output_tokens, said.number("output_tokens").unwrap_or(0));
+                    add(&mut used.cache_read_tokens, said.number("cache_read_tokens").unwrap_or(0));
+                    add(&mut used.cache_creation_tokens, said.number("cache_creation_tokens").unwrap_or(0));
                     used.cost_usd += said.amount("cost_usd").unwrap_or(0.0);
                 }
                 "tool_result" => {
                     let tool = named(&mut self.tools, said.text("tool_name").unwrap_or("unknown"));
                     tool.calls += 1;
                     tool.failures += u64::from(said.flag("success") == Some(false));
-                    tool.duration_ms =
-                        tool.duration_ms.saturating_add(said.number("duration_ms").unwrap_or(0));
+                    add(&mut tool.duration_ms, said.number("duration_ms").unwrap_or(0));
                 }
                 _ => {}
             }
@@ -240,10 +240,10 @@ impl Summary {
         } else if call.status == 200 {
             let used = named(&mut self.gateway, &call.model);
             used.calls += 1;
-            used.input_tokens += call.input_tokens;
-            used.output_tokens += call.output_tokens;
-            used.cache_read_tokens += call.cache_read_tokens;
-            used.cache_creation_tokens += call.cache_creation_tokens;
+            add(&mut used.input_tokens, call.input_tokens);
+            add(&mut used.output_tokens, call.output_tokens);
+            add(&mut used.cache_read_tokens, call.cache_read_tokens);
+            add(&mut used.cache_creation_tokens, call.cache_creation_tokens);
             used.cost_usd += call.cost_usd;
         }
     }
@@ -254,6 +254,11 @@ impl Summary {
         self.denials += u64::from(hook.decision == "deny");
         self.tool_hooks += u64::from(matches!(hook.event.as_str(), "PostToolUse" | "PostToolUseFailure"));
     }
+}
+
+/// Adds what others count, and may have invented.
+fn add(sum: &mut u64, more: u64) {
+    *sum = sum.saturating_add(more);
 }
 
 /// The entry of a name; the one of `other`, when there are too many.

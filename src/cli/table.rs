@@ -65,7 +65,8 @@ fn render(sessions: &[Session]) -> String {
     let now = Timestamp::now();
     for session in sessions {
         let t = &session.totals;
-        let tokens = t.input_tokens + t.output_tokens + t.cache_read_tokens + t.cache_creation_tokens;
+        let tokens = [t.input_tokens, t.output_tokens, t.cache_read_tokens, t.cache_creation_tokens];
+        let tokens = tokens.into_iter().fold(0, u64::saturating_add);
         let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
         table.add_row([
             Cell::new(session.id.short()),
