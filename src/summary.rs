@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::{
     logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
     trace::v1::ExportTraceServiceRequest,
@@ -113,26 +114,58 @@ pub struct ToolUse {
     pub duration_ms: u64,
 }
 
+/// What telemetry says: decoding it is the slow part of counting it, and needs no summary.
+#[derive(Debug)]
+pub enum Said {
+    /// Log records.
+    Logs(ExportLogsServiceRequest),
+    /// Metrics.
+    Metrics(ExportMetricsServiceRequest),
+    /// So many spans.
+    Spans(u64),
+    /// It would not decode.
+    Nonsense,
+    /// The frame is none of telemetry.
+    Other,
+}
+
+impl Said {
+    /// Reads a frame's payload.
+    pub fn read(kind: Kind, payload: &Bytes) -> Said {
+        let payload = payload.clone();
+        let read = match kind {
+            Kind::Logs => ExportLogsServiceRequest::decode(payload).map(Said::Logs),
+            Kind::Metrics => ExportMetricsServiceRequest::decode(payload).map(Said::Metrics),
+            Kind::Traces => ExportTraceServiceRequest::decode(payload).map(|request| {
+                let scopes = request.resource_spans.iter().flat_map(|r| &r.scope_spans);
+                Said::Spans(scopes.map(|s| s.spans.len() as u64).sum())
+            }),
+            _ => return Said::Other,
+        };
+        read.unwrap_or(Said::Nonsense)
+    }
+}
+
 impl Summary {
     /// Takes one more frame into account.
     pub fn apply(&mut self, entry: &Entry) {
+        self.count(entry, &Said::read(entry.kind, &entry.payload));
+    }
+
+    /// The same, of a frame that has been read.
+    pub fn count(&mut self, entry: &Entry, said: &Said) {
         match self.frames.get_mut(entry.kind.name()) {
             Some(count) => *count += 1,
             None => drop(self.frames.insert(entry.kind.name().to_owned(), 1)),
         }
+        match said {
+            Said::Logs(request) => self.logs(request),
+            Said::Metrics(request) => self.metric_points += self.counters.apply(request, SERIES),
+            Said::Spans(spans) => self.spans += spans,
+            Said::Nonsense => self.undecodable += 1,
+            Said::Other => {}
+        }
         match entry.kind {
-            Kind::Logs => self.logs(entry),
-            Kind::Metrics => match ExportMetricsServiceRequest::decode(entry.payload.clone()) {
-                Ok(request) => self.metric_points += self.counters.apply(&request, SERIES),
-                Err(_) => self.undecodable += 1,
-            },
-            Kind::Traces => match ExportTraceServiceRequest::decode(entry.payload.clone()) {
-                Ok(request) => {
-                    let scopes = request.resource_spans.iter().flat_map(|r| &r.scope_spans);
-                    self.spans += scopes.map(|s| s.spans.len() as u64).sum::<u64>();
-                }
-                Err(_) => self.undecodable += 1,
-            },
             Kind::Model => self.model(entry),
             Kind::Hook => self.hook(entry),
             Kind::Mcp => self.mcp_messages += 1,
@@ -192,11 +225,7 @@ impl Summary {
         self.completeness_detail().share()
     }
 
-    fn logs(&mut self, entry: &Entry) {
-        let Ok(request) = ExportLogsServiceRequest::decode(entry.payload.clone()) else {
-            self.undecodable += 1;
-            return;
-        };
+    fn logs(&mut self, request: &ExportLogsServiceRequest) {
         for record in request.resource_logs.iter().flat_map(|r| &r.scope_logs).flat_map(|s| &s.log_records) {
             self.log_records += 1;
             let said = Attributes(&record.attributes);
@@ -249,7 +278,7 @@ impl Summary {
     }
 
     fn hook(&mut self, entry: &Entry) {
-        let Ok(hook) = serde_json::from_slice::<event::Hook>(&entry.payload) else { return };
+        let Ok(hook) = serde_json::from_slice::<event::HookVerdict>(&entry.payload) else { return };
         self.hooks += 1;
         self.denials += u64::from(hook.decision == "deny");
         self.tool_hooks += u64::from(matches!(hook.event.as_str(), "PostToolUse" | "PostToolUseFailure"));

@@ -8,14 +8,16 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message;
 use sandbox_guest::wire::{self, FilePiece};
-use serde_json::{Map, Value, json};
+use serde::Deserialize;
+use serde_json::{Map, Value, json, value::RawValue};
 
 use crate::{
     api::Event,
     clock,
-    event::{Egress, Hook, Lifecycle, Mcp, Model},
+    event::{Egress, HookVerdict, Lifecycle, Mcp, Model},
     inert::inert,
-    journal::{Entry, Kind},
+    journal::{Entry, Kind, Seal},
+    raw,
     summary::attributes::{Attributes, shown},
 };
 
@@ -37,20 +39,23 @@ const REPEATED: [&str; 12] = [
 
 /// What a frame tells: nothing, one thing, or (a batch of log records) several.
 pub fn events(entry: &Entry) -> Vec<Event> {
-    let one = |name: &str, text: String, data: Value| vec![line(entry, entry.time, name, &text, data)];
+    let one =
+        |name: &str, text: String, data: Value| vec![line(entry, entry.time, name, &text, built(&data))];
     let payload = &entry.payload;
     match entry.kind {
-        Kind::Lifecycle => read::<Lifecycle>(entry, |event, data| (name_of(&data), lifecycle(&event))),
-        Kind::Hook => read::<Hook>(entry, |hook, _| {
+        Kind::Lifecycle => read::<Lifecycle>(entry, |event| (name_of(payload), lifecycle(&event))),
+        Kind::Hook => read::<HookVerdict>(entry, |hook| {
             let tool = hook.tool.as_deref().unwrap_or_default();
             let why = hook.reason.as_deref().map(|r| format!(": {r}")).unwrap_or_default();
             (hook.event.clone(), format!("{tool} {}{why}", hook.decision))
         }),
-        Kind::Mcp => read::<Mcp>(entry, |mcp, _| {
-            let what = mcp.message.get("method").and_then(Value::as_str).unwrap_or("answer");
-            (what.to_owned(), format!("{} {}", mcp.server, mcp.direction.replace('_', " ")))
+        Kind::Mcp => read::<Mcp>(entry, |mcp| {
+            (
+                method(&mcp.message).unwrap_or_else(|| "answer".to_owned()),
+                format!("{} {}", mcp.server, mcp.direction.replace('_', " ")),
+            )
         }),
-        Kind::Model => read::<Model>(entry, |call, _| {
+        Kind::Model => read::<Model>(entry, |call| {
             let text = match &call.refused {
                 Some(why) => format!("{} refused: {why}", call.model),
                 None => format!(
@@ -65,7 +70,7 @@ pub fn events(entry: &Entry) -> Vec<Event> {
             };
             ("model_call".to_owned(), text)
         }),
-        Kind::Egress => read::<Egress>(entry, |egress, _| {
+        Kind::Egress => read::<Egress>(entry, |egress| {
             let verdict = if egress.allowed { "allowed" } else { "denied" };
             let why = egress.reason.as_deref().map(|r| format!(": {r}")).unwrap_or_default();
             (verdict.to_owned(), format!("{}:{}{why}", egress.host, egress.port))
@@ -120,7 +125,7 @@ pub fn events(entry: &Entry) -> Vec<Event> {
             Err(_) => Vec::new(),
         },
         Kind::Injected => one("injected", "what the container was told to be".to_owned(), Value::Null),
-        Kind::Seal => one("sealed", "the record was signed".to_owned(), parsed(payload)),
+        Kind::Seal => read::<Seal>(entry, |_| ("sealed".to_owned(), "the record was signed".to_owned())),
         Kind::Output
         | Kind::Input
         | Kind::Segment
@@ -131,19 +136,29 @@ pub fn events(entry: &Entry) -> Vec<Event> {
     }
 }
 
-/// An event that is JSON in the journal.
+/// An event that is JSON in the journal, and is passed on as it stands there.
 fn read<T: serde::de::DeserializeOwned>(
     entry: &Entry,
-    tell: impl FnOnce(T, Value) -> (String, String),
+    tell: impl FnOnce(T) -> (String, String),
 ) -> Vec<Event> {
-    let data = parsed(&entry.payload);
-    match serde_json::from_value::<T>(data.clone()) {
-        Ok(event) => {
-            let (name, text) = tell(event, data.clone());
-            vec![line(entry, entry.time, &name, &text, data)]
-        }
-        Err(_) => Vec::new(),
+    // Its own fields stand around what the session sent.
+    const DEPTH: usize = raw::MAX_DEPTH + 4;
+    let said = serde_json::from_slice(&entry.payload).ok();
+    let data = serde_json::from_slice(&entry.payload).ok().and_then(|data| raw::compact(data, DEPTH));
+    let event = said.zip(data).map(|(event, data)| {
+        let (name, text) = tell(event);
+        line(entry, entry.time, &name, &text, data)
+    });
+    event.into_iter().collect()
+}
+
+/// The method of a JSON-RPC message that has one.
+fn method(message: &RawValue) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Call {
+        method: Option<String>,
     }
+    serde_json::from_str::<Call>(message.get()).ok().filter(|_| raw::is_object(message))?.method
 }
 
 fn log(entry: &Entry, record: &LogRecord) -> Event {
@@ -159,7 +174,7 @@ fn log(entry: &Entry, record: &LogRecord) -> Event {
         0 => entry.time,
         nanos => nanos / 1000,
     };
-    line(entry, time, name, &log_text(name, said), Value::Object(data))
+    line(entry, time, name, &log_text(name, said), built(&Value::Object(data)))
 }
 
 fn log_text(name: &str, said: Attributes<'_>) -> String {
@@ -209,15 +224,20 @@ fn lifecycle(event: &Lifecycle) -> String {
     }
 }
 
-fn name_of(data: &Value) -> String {
-    data.get("event").and_then(Value::as_str).unwrap_or("lifecycle").to_owned()
+fn name_of(payload: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Named {
+        event: String,
+    }
+    serde_json::from_slice(payload).map_or_else(|_| "lifecycle".to_owned(), |named: Named| named.event)
 }
 
-fn parsed(payload: &[u8]) -> Value {
-    serde_json::from_slice(payload).unwrap_or(Value::Null)
+/// What was made here, as JSON: it can always be written.
+fn built(data: &Value) -> Box<RawValue> {
+    serde_json::value::to_raw_value(data).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
-fn line(entry: &Entry, time: u64, name: &str, text: &str, data: Value) -> Event {
+fn line(entry: &Entry, time: u64, name: &str, text: &str, data: Box<RawValue>) -> Event {
     Event {
         seq: entry.seq,
         time: clock::timestamp(time),

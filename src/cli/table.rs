@@ -65,8 +65,6 @@ fn render(sessions: &[Session]) -> String {
     let now = Timestamp::now();
     for session in sessions {
         let t = &session.totals;
-        let tokens = [t.input_tokens, t.output_tokens, t.cache_read_tokens, t.cache_creation_tokens];
-        let tokens = tokens.into_iter().fold(0, u64::saturating_add);
         let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
         table.add_row([
             Cell::new(session.id.short()),
@@ -79,7 +77,7 @@ fn render(sessions: &[Session]) -> String {
             }),
             right(session.viewers.to_string()),
             right(t.turns.to_string()),
-            right(tokens.to_string()),
+            right(t.tokens().to_string()),
             right(format!("${:.4}", t.cost_usd)),
             right(session.completeness.map_or("–".to_owned(), |c| format!("{:.0} %", c * 100.0))),
         ]);
