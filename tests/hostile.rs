@@ -28,7 +28,7 @@ const FLOOD_COST: u64 = 40 << 10; // KiB
 /// What bodies may cost it: four at a time, each in its inflated length and as what it says.
 const BODIES_COST: u64 = 384 << 10; // KiB
 /// What streams may cost it: of each of 256 connections eight heads, and what fits its window.
-const STREAMS_COST: u64 = 96 << 10; // KiB
+const STREAMS_COST: u64 = 160 << 10; // KiB
 /// How long a flood may last on a slow machine, with a daemon that was not optimised.
 const FLOOD_TIME: Duration = Duration::from_secs(400);
 
