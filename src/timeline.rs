@@ -204,6 +204,9 @@ fn lifecycle(event: &Lifecycle) -> String {
         Lifecycle::Repaired { cut_bytes } => format!("{cut_bytes} bytes of a torn tail were cut"),
         Lifecycle::OrderUnread { error } | Lifecycle::SpoolDamaged { error } => error.clone(),
         Lifecycle::RecordsLost { from, through } => format!("records {from} to {through} of the guest"),
+        Lifecycle::FramesLost { from, through } => {
+            format!("frames {from} to {through} of the record had been on the disk")
+        }
         Lifecycle::Unrecorded { events } => format!("{events} events, while the disk took nothing"),
         Lifecycle::RequestRefused { path, bytes, error } => format!("{path}, {bytes} bytes: {error}"),
     }

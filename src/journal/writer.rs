@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use super::{
     Draft, JournalError, Position, Reader, Recovered, SegmentHead, VERSION,
     commit::Turns,
+    mark,
     recover::{self, Requests},
     segment_path, segments,
     tail::Tail,
@@ -98,6 +99,8 @@ impl Journal {
         let path = segment_path(dir, segment);
         recovered.cut_bytes = recover::cut(&path, end.offset)?;
         recovered.last_seq = end.next - 1;
+        recovered.lost =
+            mark::read(dir).filter(|committed| *committed >= end.next).map(|committed| (end.next, committed));
         let mut bytes_before = 0;
         for first in &all[..all.len() - 1] {
             let path = segment_path(dir, *first);
@@ -196,6 +199,11 @@ impl Journal {
             writer.tail.settle(&pending, &synced);
             journal.shared.doubtful.send_replace(writer.tail.is_doubtful());
             drop(writer);
+            if synced.is_ok()
+                && let Err(error) = mark::note(&journal.shared.dir, last)
+            {
+                tracing::debug!(%error, path = %path.display(), "how far it is committed could not be noted");
+            }
             turn.end(synced.is_ok().then_some(last));
             synced.map(drop).map_err(|e| JournalError::io(&path, e))
         });

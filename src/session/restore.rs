@@ -15,7 +15,7 @@ use crate::{
     clock,
     event::Lifecycle,
     id::SessionId,
-    journal::{Index, Journal, JournalError, Kind, Reader},
+    journal::{Index, Journal, JournalError, Kind, Reader, Recovered},
     recorder::{self, Recorder},
     screen::Screen,
     spec::Spec,
@@ -48,6 +48,8 @@ pub struct Restored {
     pub last_record: u64,
     /// Bytes of a torn tail that were cut off.
     pub cut_bytes: u64,
+    /// Frames that were on the disk once and are not any more: the first and the last.
+    pub lost: Option<(u64, u64)>,
 }
 
 impl Restored {
@@ -57,8 +59,8 @@ impl Restored {
         let (index, screen) = screen(dir, journal.dir(), recovered.last_seq, spec)?;
         let (summary, active) = summary(dir, journal.dir(), recovered.last_seq)?;
         let recorder = Recorder::new(journal, recovered.last_seq, summary, active);
-        let (last_record, cut_bytes) = (recovered.last_record, recovered.cut_bytes);
-        Ok(Restored { recorder, index, screen, last_record, cut_bytes })
+        let Recovered { last_record, cut_bytes, lost, .. } = recovered;
+        Ok(Restored { recorder, index, screen, last_record, cut_bytes, lost })
     }
 
     /// Notes in the journal that it was taken over, and how.
@@ -69,6 +71,11 @@ impl Restored {
             let journal = self.recorder.journal().dir().display();
             tracing::warn!(%journal, cut_bytes = self.cut_bytes, "the journal had a torn tail");
             self.recorder.note(Kind::Lifecycle, &Lifecycle::Repaired { cut_bytes: self.cut_bytes });
+        }
+        if let Some((from, through)) = self.lost {
+            let journal = self.recorder.journal().dir().display();
+            tracing::error!(%journal, from, through, "frames are lost that had been on the disk");
+            self.recorder.note(Kind::Lifecycle, &Lifecycle::FramesLost { from, through });
         }
     }
 }

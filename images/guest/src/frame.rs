@@ -21,6 +21,10 @@ pub const HEADER: usize = 33;
 /// The longest payload, in bytes: the gateway's body limit and some room.
 pub const MAX_PAYLOAD: usize = 32 << 20;
 
+/// How much is checksummed in the search for frames behind a bad one. Chance makes little that is worth a look;
+/// somebody who prints headers all day makes more.
+const SEARCH: usize = 512 << 20; // bytes
+
 /// What a frame holds. Kinds below 64 are recorded; those from 64 on are only ever on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
@@ -227,6 +231,35 @@ pub fn check(header: &[u8; HEADER], payload: &[u8]) -> Result<Head, FrameError> 
         origin: u64_at(header, 24),
         kind: Kind::from_u8(header[32]).ok_or(FrameError::UnknownKind(header[32]))?,
     })
+}
+
+/// The last good frame's number in `bytes`, which begin where frame `number` should, and where none is whole: a
+/// length that points past what is there looks like a torn tail, and only what stands behind it tells them apart.
+///
+/// What looks like a frame may be a payload's, so only numbers count that could stand where they do. Where there is
+/// too much of that to look at, one that might be good counts as good.
+pub fn last_behind(bytes: &[u8], number: u64) -> Option<u64> {
+    let (mut found, mut at, mut left) = (None, 1, SEARCH);
+    while let Some(header) = bytes.get(at..).and_then(|rest| rest.first_chunk::<HEADER>()) {
+        let seq = u64_at(header, 8);
+        let ahead = seq.saturating_sub(found.unwrap_or(number));
+        let payload = payload_len(header).ok().and_then(|len| bytes.get(at + HEADER..at + HEADER + len));
+        at += 1;
+        // Each frame before it takes a header at least.
+        if ahead == 0 || ahead > (at / HEADER) as u64 {
+            continue;
+        }
+        let Some(payload) = payload.filter(|_| Kind::from_u8(header[32]).is_some()) else { continue };
+        if left < payload.len() {
+            return Some(seq);
+        }
+        left -= payload.len();
+        if check(header, payload).is_ok() {
+            found = Some(seq);
+            at += HEADER + payload.len() - 1;
+        }
+    }
+    found
 }
 
 fn checksum(header: &[u8; HEADER], payload: &[u8]) -> u32 {
