@@ -18,7 +18,7 @@ use super::{
     segment_path, segments,
     tail::Tail,
 };
-use crate::{clock, id::SessionId, keys::hex};
+use crate::{bounds, clock, id::SessionId, keys::hex};
 
 /// The longest segment.
 const SEGMENT_LIMIT: u64 = 64 << 20; // bytes
@@ -54,7 +54,7 @@ struct Writer {
 impl Journal {
     /// Makes a new journal in `dir`, which must not hold one.
     pub fn create(dir: &Path, session: SessionId) -> Result<Journal, JournalError> {
-        Journal::create_with(dir, session, SEGMENT_LIMIT)
+        Journal::create_with(dir, session, segment_limit())
     }
 
     pub(super) fn create_with(
@@ -80,7 +80,7 @@ impl Journal {
     /// Opens a journal that an earlier daemon wrote, cutting a torn tail back to the last good frame. Where
     /// that daemon did not get as far as to make one, it is made.
     pub fn open(dir: &Path, session: SessionId) -> Result<(Journal, Recovered), JournalError> {
-        Journal::open_with(dir, session, SEGMENT_LIMIT)
+        Journal::open_with(dir, session, segment_limit())
     }
 
     pub(super) fn open_with(
@@ -292,6 +292,10 @@ impl Journal {
     fn lock(&self) -> MutexGuard<'_, Writer> {
         self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn segment_limit() -> u64 {
+    bounds::bytes("SANDBOXCTL_SEGMENT_BYTES", SEGMENT_LIMIT)
 }
 
 /// Hash of everything up to and with a frame.

@@ -141,7 +141,7 @@ async fn a_damaged_record_ends_its_own_session_by_name_and_no_other() {
     assert_eq!(now.phase, Phase::Running);
     driven(&daemon, &other).await.type_in("\n").await;
     assert_eq!(daemon.ended(&other).await.reason, Some(Reason::Exited { code: 0 }));
-    Program::Lines.check(&daemon.journal(&other), true);
+    Program::Lines.check(&daemon.journal(&other), true).assert_whole();
 }
 
 /// The guest's spool is on the same disk.
