@@ -5,6 +5,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
@@ -124,6 +125,14 @@ pub struct Totals {
     pub errors: u64,
 }
 
+impl Totals {
+    /// All tokens.
+    pub fn tokens(&self) -> u64 {
+        let all = [self.input_tokens, self.output_tokens, self.cache_read_tokens, self.cache_creation_tokens];
+        all.into_iter().fold(0, u64::saturating_add)
+    }
+}
+
 /// Answer of `GET /api/v1/sessions`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SessionList {
@@ -198,7 +207,7 @@ pub struct Whoami {
 }
 
 /// A line of a session's timeline.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Event {
     /// Sequence number in the journal.
     pub seq: u64,
@@ -213,7 +222,7 @@ pub struct Event {
     pub text: String,
     /// The details, where there are any.
     #[schema(value_type = Option<Object>)]
-    pub data: serde_json::Value,
+    pub data: Box<RawValue>,
 }
 
 /// For the document: an event of a stream of server-sent ones, as the browser's `EventSource` shows it.

@@ -303,7 +303,7 @@ pub(crate) fn farewell(session: &Session) -> String {
         bytes = bytesize::ByteSize::b(session.recorded_bytes).display().iec(),
         turns = t.turns,
         tools = t.tools,
-        tokens = t.input_tokens + t.output_tokens + t.cache_read_tokens + t.cache_creation_tokens,
+        tokens = t.tokens(),
         cost = t.cost_usd,
         short = session.id.short(),
     )

@@ -3,6 +3,7 @@
 //! These are records, not commands: each says what happened, in the past tense, and is written once.
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::lifecycle::{Phase, Reason};
 
@@ -118,7 +119,7 @@ pub enum Lifecycle {
 }
 
 /// A question of a hook and its answer ([`Kind::Hook`](sandbox_guest::frame::Kind)).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Hook {
     /// Claude Code's name of the event, such as `PreToolUse`.
     pub event: String,
@@ -134,18 +135,31 @@ pub struct Hook {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// What Claude Code sent, whole.
-    pub input: serde_json::Value,
+    pub input: Box<RawValue>,
+}
+
+/// Of a [`Hook`], what is counted and told: whose input may be long, and is passed over.
+#[derive(Clone, Debug, Deserialize)]
+pub struct HookVerdict {
+    /// As there.
+    pub event: String,
+    /// As there.
+    pub tool: Option<String>,
+    /// As there.
+    pub decision: String,
+    /// As there.
+    pub reason: Option<String>,
 }
 
 /// A message between Claude Code and a stdio MCP server ([`Kind::Mcp`](sandbox_guest::frame::Kind)).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Mcp {
     /// The server's name in the configuration.
     pub server: String,
     /// `to_server` or `to_client`.
     pub direction: String,
     /// The JSON-RPC message; a string where it was none.
-    pub message: serde_json::Value,
+    pub message: Box<RawValue>,
 }
 
 /// A call of the model API ([`Kind::Model`](sandbox_guest::frame::Kind)).

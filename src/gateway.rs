@@ -1,7 +1,7 @@
 //! The gateway: the one door out of a container.
 //!
 //! ```text
-//!   gateway.sock ──▶ serve: ≤ 512 connections, each a task, HTTP/1.1 and HTTP/2
+//!   gateway.sock ──▶ serve: ≤ 256 connections, each a task, HTTP/1.1 and HTTP/2
 //!                      │
 //!        CONNECT, http://… ──▶ egress     allow-list, then resolve, then connect; recorded
 //!        POST /v1/{traces,metrics,logs}
@@ -17,11 +17,12 @@
 //! [`Recorder`] is all they write to.
 //!
 //! Everything that a container sends is bounded: connections, headers, the time both may take, bodies, and
-//! how many bodies are in memory at once ([`Doors`]).
+//! how many bodies are in memory at once, of a session ([`Doors`]) and of all (`intake`).
 
 pub(crate) mod demo;
 pub mod egress;
 pub mod hooks;
+mod intake;
 pub mod mcp;
 pub mod model;
 pub mod otlp;

@@ -52,6 +52,7 @@ pub mod cast;
 pub mod inert;
 pub mod lifecycle;
 pub mod policy;
+pub mod raw;
 pub mod redact;
 pub mod screen;
 pub mod summary;

@@ -17,9 +17,10 @@ pub mod shell;
 use std::path::{Component, Path, PathBuf};
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use crate::spec;
+use crate::{raw, spec};
 use shell::Pattern;
 
 /// A profile's policy, compiled.
@@ -51,17 +52,23 @@ pub struct Question<'a> {
     /// Claude Code's name of the event.
     pub event: &'a str,
     /// The tool's input, where there is a tool.
-    pub input: Option<&'a Value>,
+    pub input: Option<&'a RawValue>,
     /// The directory that relative paths count from.
     pub cwd: &'a str,
 }
 
-impl<'a> Question<'a> {
-    /// Reads what Claude Code gives its hooks.
-    pub fn read(event: &'a str, hook: &'a Value) -> Question<'a> {
-        let cwd = hook.get("cwd").and_then(Value::as_str).unwrap_or("/");
-        Question { event, input: hook.get("tool_input"), cwd }
-    }
+/// What of a tool's input is judged; the rest is passed over unread. A field that stands there twice makes it
+/// unreadable: nobody knows which of the two will count.
+#[derive(Deserialize)]
+struct Input<'a> {
+    #[serde(borrow)]
+    command: Option<&'a RawValue>,
+    #[serde(borrow)]
+    file_path: Option<&'a RawValue>,
+    #[serde(borrow)]
+    path: Option<&'a RawValue>,
+    #[serde(borrow)]
+    notebook_path: Option<&'a RawValue>,
 }
 
 /// What a hook is told.
@@ -96,28 +103,37 @@ impl Policy {
         else {
             return Decision::Allow;
         };
-        let denied = self.command(input).or_else(|| self.path(input, question.cwd));
+        if !raw::is_object(input) {
+            return Decision::Allow;
+        }
+        let denied = match serde_json::from_str::<Input<'_>>(input.get()) {
+            Ok(input) => self.command(&input).or_else(|| self.path(&input, question.cwd)),
+            Err(_) => Some("the tool's input cannot be read".to_owned()),
+        };
         denied.map_or(Decision::Allow, |reason| Decision::Deny { reason })
     }
 
-    fn command(&self, input: &Value) -> Option<String> {
-        let line = input.get("command")?;
+    fn command(&self, input: &Input<'_>) -> Option<String> {
+        let line = input.command?;
         if self.commands.is_empty() {
             return None;
         }
-        match line.as_str() {
-            Some(line) => shell::search(line, &self.commands).map(|found| found.to_string()),
+        match raw::text(line) {
+            Some(line) => shell::search(&line, &self.commands).map(|found| found.to_string()),
             None => Some("the command is not text".to_owned()),
         }
     }
 
-    fn path(&self, input: &Value, cwd: &str) -> Option<String> {
+    fn path(&self, input: &Input<'_>, cwd: &str) -> Option<String> {
         if self.paths.is_empty() {
             return None;
         }
-        ["file_path", "path", "notebook_path"].into_iter().find_map(|key| {
-            let given = input.get(key)?.as_str()?;
-            let absolute = clean(&Path::new("/").join(cwd).join(given));
+        [input.file_path, input.path, input.notebook_path].into_iter().flatten().find_map(|given| {
+            if !given.get().starts_with('"') {
+                return None;
+            }
+            let Some(given) = raw::text(given) else { return Some("the path is not text".to_owned()) };
+            let absolute = clean(&Path::new("/").join(cwd).join(&given));
             let denied = self.matches(&absolute)
                 || absolute.strip_prefix(clean(Path::new(cwd))).is_ok_and(|below| self.matches(below));
             denied.then(|| format!("{given} is not open to tools in this session"))

@@ -23,7 +23,7 @@ use crate::{
     clock,
     event::Lifecycle,
     journal::{Draft, Entry, Journal, JournalError, Kind},
-    summary::Summary,
+    summary::{Said, Summary},
 };
 
 /// Notes that may wait for the journal. What is refused while it takes nothing makes none, so these are what
@@ -79,11 +79,14 @@ impl Recorder {
         kind: Kind,
         payload: Bytes,
     ) -> Result<Option<u64>, JournalError> {
+        // Others wait for the lock: what takes long is done before it.
+        let said = Said::read(kind, &payload);
         let mut state = self.lock();
         if origin != 0 && self.journal.has_request(origin) {
             return Ok(None);
         }
-        self.append_locked(&mut state, Entry { seq: 0, time, origin, kind, payload }).map(Some)
+        self.flush(&mut state)?;
+        self.write(&mut state, Entry { seq: 0, time, origin, kind, payload }, &said).map(Some)
     }
 
     /// Appends an event of the daemon's own, now, as JSON.
@@ -126,27 +129,35 @@ impl Recorder {
 
     fn append_locked(&self, state: &mut State, entry: Entry) -> Result<u64, JournalError> {
         self.flush(state)?;
-        self.write(state, entry)
+        self.read_and_write(state, entry)
     }
 
     fn flush(&self, state: &mut State) -> Result<(), JournalError> {
         while let Some(entry) = state.waiting.front().cloned() {
-            self.write(state, entry)?;
+            self.read_and_write(state, entry)?;
             state.waiting.pop_front();
         }
         if state.dropped > 0 {
-            self.write(state, entry(Kind::Lifecycle, &Lifecycle::Unrecorded { events: state.dropped }))?;
+            self.read_and_write(
+                state,
+                entry(Kind::Lifecycle, &Lifecycle::Unrecorded { events: state.dropped }),
+            )?;
             state.dropped = 0;
         }
         Ok(())
     }
 
-    fn write(&self, state: &mut State, mut entry: Entry) -> Result<u64, JournalError> {
+    fn read_and_write(&self, state: &mut State, entry: Entry) -> Result<u64, JournalError> {
+        let said = Said::read(entry.kind, &entry.payload);
+        self.write(state, entry, &said)
+    }
+
+    fn write(&self, state: &mut State, mut entry: Entry, said: &Said) -> Result<u64, JournalError> {
         let Entry { time, origin, kind, .. } = entry;
         let appended = self.journal.append(Draft { time, origin, kind, payload: &entry.payload });
         state.failed_at = appended.is_err().then(clock::now);
         entry.seq = appended?;
-        state.summary.apply(&entry);
+        state.summary.count(&entry, said);
         state.seq = entry.seq;
         if is_activity(kind) {
             self.shared.active.fetch_max(time, Ordering::Relaxed);

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::{
     logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
     trace::v1::ExportTraceServiceRequest,
@@ -113,26 +114,58 @@ pub struct ToolUse {
     pub duration_ms: u64,
 }
 
+/// What telemetry says: decoding it is the slow part of counting it, and needs no summary.
+#[derive(Debug)]
+pub enum Said {
+    /// Log records.
+    Logs(ExportLogsServiceRequest),
+    /// Metrics.
+    Metrics(ExportMetricsServiceRequest),
+    /// So many spans.
+    Spans(u64),
+    /// It would not decode.
+    Nonsense,
+    /// The frame is none of telemetry.
+    Other,
+}
+
+impl Said {
+    /// Reads a frame's payload.
+    pub fn read(kind: Kind, payload: &Bytes) -> Said {
+        let payload = payload.clone();
+        let read = match kind {
+            Kind::Logs => ExportLogsServiceRequest::decode(payload).map(Said::Logs),
+            Kind::Metrics => ExportMetricsServiceRequest::decode(payload).map(Said::Metrics),
+            Kind::Traces => ExportTraceServiceRequest::decode(payload).map(|request| {
+                let scopes = request.resource_spans.iter().flat_map(|r| &r.scope_spans);
+                Said::Spans(scopes.map(|s| s.spans.len() as u64).sum())
+            }),
+            _ => return Said::Other,
+        };
+        read.unwrap_or(Said::Nonsense)
+    }
+}
+
 impl Summary {
     /// Takes one more frame into account.
     pub fn apply(&mut self, entry: &Entry) {
+        self.count(entry, &Said::read(entry.kind, &entry.payload));
+    }
+
+    /// The same, of a frame that has been read.
+    pub fn count(&mut self, entry: &Entry, said: &Said) {
         match self.frames.get_mut(entry.kind.name()) {
             Some(count) => *count += 1,
             None => drop(self.frames.insert(entry.kind.name().to_owned(), 1)),
         }
+        match said {
+            Said::Logs(request) => self.logs(request),
+            Said::Metrics(request) => self.metric_points += self.counters.apply(request, SERIES),
+            Said::Spans(spans) => self.spans += spans,
+            Said::Nonsense => self.undecodable += 1,
+            Said::Other => {}
+        }
         match entry.kind {
-            Kind::Logs => self.logs(entry),
-            Kind::Metrics => match ExportMetricsServiceRequest::decode(entry.payload.clone()) {
-                Ok(request) => self.metric_points += self.counters.apply(&request, SERIES),
-                Err(_) => self.undecodable += 1,
-            },
-            Kind::Traces => match ExportTraceServiceRequest::decode(entry.payload.clone()) {
-                Ok(request) => {
-                    let scopes = request.resource_spans.iter().flat_map(|r| &r.scope_spans);
-                    self.spans += scopes.map(|s| s.spans.len() as u64).sum::<u64>();
-                }
-                Err(_) => self.undecodable += 1,
-            },
             Kind::Model => self.model(entry),
             Kind::Hook => self.hook(entry),
             Kind::Mcp => self.mcp_messages += 1,
@@ -157,10 +190,10 @@ impl Summary {
             ..Totals::default()
         };
         for used in self.models.values() {
-            totals.input_tokens += used.input_tokens;
-            totals.output_tokens += used.output_tokens;
-            totals.cache_read_tokens += used.cache_read_tokens;
-            totals.cache_creation_tokens += used.cache_creation_tokens;
+            add(&mut totals.input_tokens, used.input_tokens);
+            add(&mut totals.output_tokens, used.output_tokens);
+            add(&mut totals.cache_read_tokens, used.cache_read_tokens);
+            add(&mut totals.cache_creation_tokens, used.cache_creation_tokens);
             totals.cost_usd += used.cost_usd;
         }
         totals
@@ -169,7 +202,8 @@ impl Summary {
     /// Whether the gateway has seen as much used as the budget allows.
     pub fn is_over(&self, budget: &Budget) -> bool {
         let cost: f64 = self.gateway.values().map(|u| u.cost_usd).sum();
-        let tokens: u64 = self.gateway.values().map(|u| u.input_tokens.saturating_add(u.output_tokens)).sum();
+        let each = self.gateway.values().flat_map(|u| [u.input_tokens, u.output_tokens]);
+        let tokens = each.fold(0, u64::saturating_add);
         budget.usd.is_some_and(|most| cost >= most) || budget.tokens.is_some_and(|most| tokens >= most)
     }
 
@@ -192,11 +226,7 @@ impl Summary {
         self.completeness_detail().share()
     }
 
-    fn logs(&mut self, entry: &Entry) {
-        let Ok(request) = ExportLogsServiceRequest::decode(entry.payload.clone()) else {
-            self.undecodable += 1;
-            return;
-        };
+    fn logs(&mut self, request: &ExportLogsServiceRequest) {
         for record in request.resource_logs.iter().flat_map(|r| &r.scope_logs).flat_map(|s| &s.log_records) {
             self.log_records += 1;
             let said = Attributes(&record.attributes);
@@ -216,18 +246,17 @@ impl Summary {
                 "api_request" => {
                     let used = named(&mut self.models, said.text("model").unwrap_or("unknown"));
                     used.calls += 1;
-                    used.input_tokens += said.number("input_tokens").unwrap_or(0);
-                    used.output_tokens += said.number("output_tokens").unwrap_or(0);
-                    used.cache_read_tokens += said.number("cache_read_tokens").unwrap_or(0);
-                    used.cache_creation_tokens += said.number("cache_creation_tokens").unwrap_or(0);
+                    add(&mut used.input_tokens, said.number("input_tokens").unwrap_or(0));
+                    add(&mut used.output_tokens, said.number("output_tokens").unwrap_or(0));
+                    add(&mut used.cache_read_tokens, said.number("cache_read_tokens").unwrap_or(0));
+                    add(&mut used.cache_creation_tokens, said.number("cache_creation_tokens").unwrap_or(0));
                     used.cost_usd += said.amount("cost_usd").unwrap_or(0.0);
                 }
                 "tool_result" => {
                     let tool = named(&mut self.tools, said.text("tool_name").unwrap_or("unknown"));
                     tool.calls += 1;
                     tool.failures += u64::from(said.flag("success") == Some(false));
-                    tool.duration_ms =
-                        tool.duration_ms.saturating_add(said.number("duration_ms").unwrap_or(0));
+                    add(&mut tool.duration_ms, said.number("duration_ms").unwrap_or(0));
                 }
                 _ => {}
             }
@@ -241,20 +270,25 @@ impl Summary {
         } else if call.status == 200 {
             let used = named(&mut self.gateway, &call.model);
             used.calls += 1;
-            used.input_tokens += call.input_tokens;
-            used.output_tokens += call.output_tokens;
-            used.cache_read_tokens += call.cache_read_tokens;
-            used.cache_creation_tokens += call.cache_creation_tokens;
+            add(&mut used.input_tokens, call.input_tokens);
+            add(&mut used.output_tokens, call.output_tokens);
+            add(&mut used.cache_read_tokens, call.cache_read_tokens);
+            add(&mut used.cache_creation_tokens, call.cache_creation_tokens);
             used.cost_usd += call.cost_usd;
         }
     }
 
     fn hook(&mut self, entry: &Entry) {
-        let Ok(hook) = serde_json::from_slice::<event::Hook>(&entry.payload) else { return };
+        let Ok(hook) = serde_json::from_slice::<event::HookVerdict>(&entry.payload) else { return };
         self.hooks += 1;
         self.denials += u64::from(hook.decision == "deny");
         self.tool_hooks += u64::from(matches!(hook.event.as_str(), "PostToolUse" | "PostToolUseFailure"));
     }
+}
+
+/// Adds what others count, and may have invented.
+fn add(sum: &mut u64, more: u64) {
+    *sum = sum.saturating_add(more);
 }
 
 /// The entry of a name; the one of `other`, when there are too many.

@@ -9,14 +9,16 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message;
 use sandbox_guest::wire::{self, FilePiece};
-use serde_json::{Map, Value, json};
+use serde::Deserialize;
+use serde_json::{Map, Value, json, value::RawValue};
 
 use crate::{
     api::Event,
     clock,
-    event::{Egress, Hook, Lifecycle, Mcp, Model},
+    event::{Egress, HookVerdict, Lifecycle, Mcp, Model},
     inert::inert,
-    journal::{Entry, Kind},
+    journal::{Entry, Kind, Seal},
+    raw,
     summary::attributes::{Attributes, shown},
 };
 
@@ -39,23 +41,24 @@ const REPEATED: [&str; 12] = [
 /// What a frame tells: nothing, one thing, or (a batch of log records) several.
 pub fn events(entry: &Entry) -> Vec<Event> {
     match entry.kind {
-        Kind::Lifecycle => read::<Lifecycle>(entry, |event, data| (name_of(&data), lifecycle(&event))),
-        Kind::Hook => read::<Hook>(entry, |hook, _| (hook.event.clone(), hook_text(&hook))),
-        Kind::Mcp => read::<Mcp>(entry, |mcp, _| {
-            let what = mcp.message.get("method").and_then(Value::as_str).unwrap_or("answer");
-            (what.to_owned(), format!("{} {}", mcp.server, mcp.direction.replace('_', " ")))
+        Kind::Lifecycle => read::<Lifecycle>(entry, |event| (name_of(&entry.payload), lifecycle(&event))),
+        Kind::Hook => read::<HookVerdict>(entry, |hook| (hook.event.clone(), hook_text(&hook))),
+        Kind::Mcp => read::<Mcp>(entry, |mcp| {
+            let what = method(&mcp.message).unwrap_or_else(|| "answer".to_owned());
+            (what, format!("{} {}", mcp.server, mcp.direction.replace('_', " ")))
         }),
-        Kind::Model => read::<Model>(entry, |call, _| ("model_call".to_owned(), call_text(&call))),
-        Kind::Egress => read::<Egress>(entry, |egress, _| {
+        Kind::Model => read::<Model>(entry, |call| ("model_call".to_owned(), call_text(&call))),
+        Kind::Egress => read::<Egress>(entry, |egress| {
             let verdict = if egress.allowed { "allowed" } else { "denied" };
             (
                 verdict.to_owned(),
                 format!("{}:{}{}", egress.host, egress.port, because(egress.reason.as_deref())),
             )
         }),
+        Kind::Seal => read::<Seal>(entry, |_| ("sealed".to_owned(), "the record was signed".to_owned())),
         Kind::Logs => logs(entry),
         kind => told(kind, &entry.payload)
-            .map(|(name, text, data)| line(entry, entry.time, name, &text, data))
+            .map(|(name, text, data)| line(entry, entry.time, name, &text, built(&data)))
             .into_iter()
             .collect(),
     }
@@ -90,9 +93,10 @@ fn told(kind: Kind, payload: &Bytes) -> Option<(&'static str, String, Value)> {
             ("transcript", format!("{path}: {len} bytes"), json!({ "path": path, "bytes": len }))
         }
         Kind::Injected => ("injected", "what the container was told to be".to_owned(), Value::Null),
-        Kind::Seal => ("sealed", "the record was signed".to_owned(), parsed(payload)),
         // Each has its own way into the timeline.
-        Kind::Lifecycle | Kind::Hook | Kind::Mcp | Kind::Model | Kind::Egress | Kind::Logs => return None,
+        Kind::Lifecycle | Kind::Hook | Kind::Mcp | Kind::Model | Kind::Egress | Kind::Logs | Kind::Seal => {
+            return None;
+        }
         Kind::Output
         | Kind::Input
         | Kind::Segment
@@ -103,7 +107,7 @@ fn told(kind: Kind, payload: &Bytes) -> Option<(&'static str, String, Value)> {
     })
 }
 
-fn hook_text(hook: &Hook) -> String {
+fn hook_text(hook: &HookVerdict) -> String {
     let tool = hook.tool.as_deref().unwrap_or_default();
     format!("{tool} {}{}", hook.decision, because(hook.reason.as_deref()))
 }
@@ -124,19 +128,29 @@ fn because(reason: Option<&str>) -> String {
     reason.map(|reason| format!(": {reason}")).unwrap_or_default()
 }
 
-/// An event that is JSON in the journal.
+/// An event that is JSON in the journal, and is passed on as it stands there.
 fn read<T: serde::de::DeserializeOwned>(
     entry: &Entry,
-    tell: impl FnOnce(T, Value) -> (String, String),
+    tell: impl FnOnce(T) -> (String, String),
 ) -> Vec<Event> {
-    let data = parsed(&entry.payload);
-    match serde_json::from_value::<T>(data.clone()) {
-        Ok(event) => {
-            let (name, text) = tell(event, data.clone());
-            vec![line(entry, entry.time, &name, &text, data)]
-        }
-        Err(_) => Vec::new(),
+    // Its own fields stand around what the session sent.
+    const DEPTH: usize = raw::MAX_DEPTH + 4;
+    let said = serde_json::from_slice(&entry.payload).ok();
+    let data = serde_json::from_slice(&entry.payload).ok().and_then(|data| raw::compact(data, DEPTH));
+    let event = said.zip(data).map(|(event, data)| {
+        let (name, text) = tell(event);
+        line(entry, entry.time, &name, &text, data)
+    });
+    event.into_iter().collect()
+}
+
+/// The method of a JSON-RPC message that has one.
+fn method(message: &RawValue) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Call {
+        method: Option<String>,
     }
+    serde_json::from_str::<Call>(message.get()).ok().filter(|_| raw::is_object(message))?.method
 }
 
 /// A line for each record of a batch.
@@ -159,7 +173,7 @@ fn log(entry: &Entry, record: &LogRecord) -> Event {
         0 => entry.time,
         nanos => nanos / 1000,
     };
-    line(entry, time, name, &log_text(name, said), Value::Object(data))
+    line(entry, time, name, &log_text(name, said), built(&Value::Object(data)))
 }
 
 fn log_text(name: &str, said: Attributes<'_>) -> String {
@@ -212,15 +226,20 @@ fn lifecycle(event: &Lifecycle) -> String {
     }
 }
 
-fn name_of(data: &Value) -> String {
-    data.get("event").and_then(Value::as_str).unwrap_or("lifecycle").to_owned()
+fn name_of(payload: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Named {
+        event: String,
+    }
+    serde_json::from_slice(payload).map_or_else(|_| "lifecycle".to_owned(), |named: Named| named.event)
 }
 
-fn parsed(payload: &[u8]) -> Value {
-    serde_json::from_slice(payload).unwrap_or(Value::Null)
+/// What was made here, as JSON: it can always be written.
+fn built(data: &Value) -> Box<RawValue> {
+    serde_json::value::to_raw_value(data).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
-fn line(entry: &Entry, time: u64, name: &str, text: &str, data: Value) -> Event {
+fn line(entry: &Entry, time: u64, name: &str, text: &str, data: Box<RawValue>) -> Event {
     Event {
         seq: entry.seq,
         time: clock::timestamp(time),

@@ -27,6 +27,8 @@ const FLOOD: &str = include_str!("hostile/flood.py");
 const FLOOD_COST: u64 = 40 << 10; // KiB
 /// What bodies may cost it: four at a time, each in its inflated length and as what it says.
 const BODIES_COST: u64 = 384 << 10; // KiB
+/// What streams may cost it: of each of 256 connections eight heads, and what fits its window.
+const STREAMS_COST: u64 = 96 << 10; // KiB
 /// How long a flood may last on a slow machine, with a daemon that was not optimised.
 const FLOOD_TIME: Duration = Duration::from_secs(400);
 
@@ -49,6 +51,8 @@ stories! {
     what_a_session_says_of_itself_is_words_wherever_it_is_shown
     endless_output_takes_no_memory
     endless_bodies_take_no_memory
+    json_takes_no_more_memory_than_it_is_long
+    heads_and_bodies_of_streams_take_no_memory
     ten_thousand_connections_to_each_port_are_the_business_of_who_makes_them
 }
 
@@ -258,6 +262,35 @@ async fn endless_bodies_take_no_memory(rung: Rung) {
     assert!(shown.contains("held 60") && shown.contains(": b'HTTP/1.1 413"), "{shown}");
     assert!(!shown.contains("timed out"), "every body is refused, none is waited for: {shown}");
     assert!(cost < BODIES_COST, "{cost} KiB\n{shown}");
+}
+
+/// Eight MiB that a tree would make a gigabyte of, and eight that go down four million levels: through each door
+/// that takes JSON, and out again in the timeline and the bundle.
+async fn json_takes_no_more_memory_than_it_is_long(rung: Rung) {
+    let daemon = Daemon::start(rung).await;
+    somebody_works(&daemon).await;
+    let before = peak(&daemon);
+    let session = flood(&daemon, &["json"]).await;
+    somebody_works(&daemon).await;
+    flooded(&daemon, &session).await;
+    let bundle = daemon.export(&session).await;
+    let shown = bundle.text("terminal/session.txt");
+    assert!(shown.matches("HTTP/1.1 200").count() >= 8, "what is only long is taken: {shown}");
+    assert!(shown.matches("HTTP/1.1 400").count() >= 12, "what is deep is not: {shown}");
+    assert!(bundle.text("events.jsonl").len() > 48 << 20, "all of it is told");
+    let cost = peak(&daemon) - before;
+    assert!(cost < BODIES_COST, "{cost} KiB\n{shown}");
+}
+
+async fn heads_and_bodies_of_streams_take_no_memory(rung: Rung) {
+    let daemon = Daemon::start(rung).await;
+    somebody_works(&daemon).await;
+    let before = peak(&daemon);
+    let session = flood(&daemon, &["streams"]).await;
+    somebody_works(&daemon).await;
+    flooded(&daemon, &session).await;
+    let cost = peak(&daemon) - before;
+    assert!(cost < STREAMS_COST, "{cost} KiB");
 }
 
 async fn ten_thousand_connections_to_each_port_are_the_business_of_who_makes_them(rung: Rung) {

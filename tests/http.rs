@@ -7,7 +7,11 @@ use std::{collections::BTreeSet, time::Duration};
 use common::{Daemon, Rung};
 use reqwest::{Method, RequestBuilder, Response, header};
 use serde_json::Value;
-use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
 
 /// Every operation of the document: method, path, documented statuses.
 fn operations(document: &Value) -> Vec<(Method, String, BTreeSet<String>)> {
@@ -170,4 +174,38 @@ async fn connections_beyond_the_limit_are_turned_away_and_cost_no_session_anythi
         http.get(format!("{}/healthz", daemon.url)).send().await.is_ok_and(|answer| answer.status() == 200)
     })
     .await;
+}
+
+/// They come, and say nothing, or begin and go no further. They do not leave by themselves.
+#[tokio::test]
+async fn who_asks_nothing_takes_nobodys_place_for_long() {
+    const PLACES: usize = 40;
+    let beginnings: [&[u8]; 5] = [
+        b"",
+        b"PRI * HT",
+        b"GET /healthz HTTP/1.1\r\nhost: x\r\n",
+        // HTTP/2, and then no frame that it must have.
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        // And then no request, nor an answer to a ping.
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
+    ];
+    let daemon = Daemon::start_with(Rung::Local, &format!("max_connections = {PLACES}")).await;
+    let address = daemon.url.strip_prefix("http://").expect("plain HTTP").to_owned();
+    let mut held = Vec::new();
+    for n in 0..PLACES {
+        let mut connection = TcpStream::connect(&address).await.expect("the system accepts");
+        connection.write_all(beginnings[n % beginnings.len()]).await.expect("it is let in");
+        held.push(connection);
+    }
+    let http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().expect("a client");
+    let ask = || http.get(format!("{}/healthz", daemon.url)).send();
+    assert!(ask().await.is_err(), "all places are taken");
+    common::eventually("a place is free", || async { ask().await.is_ok() }).await;
+    for (n, mut connection) in held.into_iter().enumerate() {
+        let ended = async {
+            let mut all = Vec::new();
+            connection.read_to_end(&mut all).await.map_or(true, |_| true)
+        };
+        assert!(timeout(Duration::from_secs(60), ended).await.unwrap_or(false), "{n} is still there");
+    }
 }

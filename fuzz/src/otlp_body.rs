@@ -4,6 +4,7 @@
 //! - Every resource has the session's attributes once, and nothing else anywhere has a key of ours.
 //! - Stamping again changes nothing.
 //! - JSON becomes protobuf that is taken, unless it is nested too deeply or has too many parts.
+//! - It can be counted, twice over, and told of.
 //!
 //! The first byte says which signal and which encoding.
 
@@ -32,7 +33,9 @@ use sandboxctl::{
         wire::WireError,
     },
     id::SessionId,
+    journal::{Entry, Kind},
     spec::{Profile, Spec, User},
+    timeline,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -44,13 +47,18 @@ const LIMIT: usize = 1 << 20;
 pub fn otlp_body(data: &[u8]) {
     let Some((&labels, body)) = data.split_first() else { return };
     match labels % 3 {
-        0 => request::<ExportTraceServiceRequest>(&schema::TRACES, labels & 4 != 0, body),
-        1 => request::<ExportMetricsServiceRequest>(&schema::METRICS, labels & 4 != 0, body),
-        _ => request::<ExportLogsServiceRequest>(&schema::LOGS, labels & 4 != 0, body),
+        0 => request::<ExportTraceServiceRequest>(Kind::Traces, &schema::TRACES, labels & 4 != 0, body),
+        1 => request::<ExportMetricsServiceRequest>(Kind::Metrics, &schema::METRICS, labels & 4 != 0, body),
+        _ => request::<ExportLogsServiceRequest>(Kind::Logs, &schema::LOGS, labels & 4 != 0, body),
     }
 }
 
-fn request<T: Message + Default + Serialize>(schema: &'static Schema, is_json: bool, body: &[u8]) {
+fn request<T: Message + Default + Serialize>(
+    kind: Kind,
+    schema: &'static Schema,
+    is_json: bool,
+    body: &[u8],
+) {
     let stamp = stamp();
     let stamped = if is_json {
         let Ok(protobuf) = json::to_protobuf(schema, body, LIMIT) else { return };
@@ -65,6 +73,12 @@ fn request<T: Message + Default + Serialize>(schema: &'static Schema, is_json: b
     let decoded = T::decode(&stamped[..]).expect("what is taken decodes");
     look(&serde_json::to_value(&decoded).expect("JSON"), false, MAX_DEPTH * 4);
     assert_eq!(stamp.apply(schema, &stamped).as_ref(), Ok(&stamped), "stamping again changes nothing");
+    let entry = Entry { seq: 1, time: 1, origin: 0, kind, payload: stamped.into() };
+    let mut summary = sandboxctl::summary::Summary::default();
+    summary.apply(&entry);
+    summary.apply(&entry);
+    summary.totals().tokens();
+    timeline::events(&entry);
 }
 
 fn stamp() -> Stamp {
@@ -155,7 +169,20 @@ pub fn seeds() -> Vec<Vec<u8>> {
     for (labels, json) in [(6u8, to_json(&traces())), (4, to_json(&metrics())), (5, to_json(&logs()))] {
         seeds.push([vec![labels], json].concat());
     }
+    seeds.push([vec![2u8], immense().encode_to_vec()].concat());
     seeds
+}
+
+/// Events whose numbers no sum can hold.
+fn immense() -> ExportLogsServiceRequest {
+    let mut request = logs();
+    let numbers = ["input_tokens", "output_tokens", "cache_read_tokens", "cache_creation_tokens", "cost_usd"];
+    let number = || AnyValue { value: Some(any_value::Value::DoubleValue(1e30)) };
+    let mut attributes = vec![pair("event.name", text("api_request")), pair("event.sequence", number())];
+    attributes.extend(numbers.map(|name| pair(name, number())));
+    let record = LogRecord { attributes, ..LogRecord::default() };
+    request.resource_logs[0].scope_logs[0].log_records = vec![record.clone(), record];
+    request
 }
 
 /// The same as protobuf: traces, metrics, logs.

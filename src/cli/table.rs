@@ -65,7 +65,6 @@ fn render(sessions: &[Session]) -> String {
     let now = Timestamp::now();
     for session in sessions {
         let t = &session.totals;
-        let tokens = t.input_tokens + t.output_tokens + t.cache_read_tokens + t.cache_creation_tokens;
         let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
         table.add_row([
             Cell::new(session.id.short()),
@@ -78,7 +77,7 @@ fn render(sessions: &[Session]) -> String {
             }),
             right(session.viewers.to_string()),
             right(t.turns.to_string()),
-            right(tokens.to_string()),
+            right(t.tokens().to_string()),
             right(format!("${:.4}", t.cost_usd)),
             right(session.completeness.map_or("–".to_owned(), |c| format!("{:.0} %", c * 100.0))),
         ]);

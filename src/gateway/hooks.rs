@@ -14,13 +14,18 @@ use axum::{
     routing::post,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
-use super::{Context, Doors, otlp::http::read};
+use super::{
+    Context, Doors,
+    intake::Share,
+    otlp::{Refusal, http::read},
+};
 use crate::{
     event::Hook,
     journal::{JournalError, Kind},
     policy::{Decision, Question},
+    raw,
 };
 
 /// The longest question, in bytes: a tool's whole input and output stand in it.
@@ -53,17 +58,22 @@ async fn ask(
     let Ok(_place) = doors.intake.acquire().await else {
         return deny(StatusCode::SERVICE_UNAVAILABLE, "the session ends");
     };
-    let body = match read(&parts.headers, body, BODY_LIMIT).await {
+    let share = Share::default();
+    let body = match read(&parts.headers, body, BODY_LIMIT, &share).await {
         Ok(body) => body,
+        Err(error @ Refusal::Full) => return deny(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
         Err(_) => {
             return deny(StatusCode::PAYLOAD_TOO_LARGE, "the hook's input is too long, or did not arrive");
         }
     };
-    let Ok(input @ Value::Object(_)) = serde_json::from_slice::<Value>(&body) else {
-        return deny(StatusCode::BAD_REQUEST, "the hook's input is not a JSON object");
+    let Some(input) = object(&body) else {
+        let reason = "the hook's input is not a JSON object, or is nested too deeply";
+        return deny(StatusCode::BAD_REQUEST, reason);
     };
     drop(body);
-    let (hook, answer) = judge(&ctx, input);
+    let Some((hook, answer)) = judge(&ctx, input) else {
+        return deny(StatusCode::BAD_REQUEST, "the hook's input names something twice");
+    };
     match record(&ctx, &hook).await {
         Ok(()) => Json(answer).into_response(),
         Err(error) => {
@@ -76,11 +86,35 @@ async fn ask(
     }
 }
 
-fn judge(ctx: &Context, input: Value) -> (Hook, Answer) {
-    let text = |key: &str| input.get(key).and_then(Value::as_str);
-    let event = text("hook_event_name").unwrap_or_default();
-    let (decision, answer) = if can_deny(event) {
-        match ctx.policy.decide(&Question::read(event, &input)) {
+/// A body as an object on one line.
+fn object(body: &[u8]) -> Option<Box<RawValue>> {
+    let input: &RawValue = serde_json::from_slice(body).ok()?;
+    raw::compact(input, raw::MAX_DEPTH).filter(|input| raw::is_object(input))
+}
+
+/// What of Claude Code's question is read; everything is recorded.
+#[derive(Deserialize)]
+struct Input<'a> {
+    #[serde(borrow)]
+    hook_event_name: Option<&'a RawValue>,
+    #[serde(borrow)]
+    tool_name: Option<&'a RawValue>,
+    #[serde(borrow)]
+    tool_use_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    tool_input: Option<&'a RawValue>,
+    #[serde(borrow)]
+    cwd: Option<&'a RawValue>,
+}
+
+/// The answer; none to a question that says one thing twice.
+fn judge(ctx: &Context, input: Box<RawValue>) -> Option<(Hook, Answer)> {
+    let said: Input<'_> = serde_json::from_str(input.get()).ok()?;
+    let event = said.hook_event_name.and_then(raw::text).unwrap_or_default();
+    let cwd = said.cwd.and_then(raw::text);
+    let (decision, answer) = if can_deny(&event) {
+        let cwd = cwd.as_deref().unwrap_or("/");
+        match ctx.policy.decide(&Question { event: &event, input: said.tool_input, cwd }) {
             Decision::Allow => ("allow", Answer::Allow),
             Decision::Deny { reason } => ("deny", Answer::Deny { reason }),
         }
@@ -88,15 +122,8 @@ fn judge(ctx: &Context, input: Value) -> (Hook, Answer) {
         ("observe", Answer::Allow)
     };
     let reason = if let Answer::Deny { reason } = &answer { Some(reason.clone()) } else { None };
-    let hook = Hook {
-        event: event.to_owned(),
-        tool: text("tool_name").map(str::to_owned),
-        tool_use_id: text("tool_use_id").map(str::to_owned),
-        decision: decision.to_owned(),
-        reason,
-        input,
-    };
-    (hook, answer)
+    let (tool, tool_use_id) = (said.tool_name.and_then(raw::text), said.tool_use_id.and_then(raw::text));
+    Some((Hook { event, tool, tool_use_id, decision: decision.to_owned(), reason, input }, answer))
 }
 
 /// Whether Claude Code 2.1 heeds a denial of this event (reference: its page on hooks).

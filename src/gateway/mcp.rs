@@ -16,10 +16,12 @@ use axum::{
 };
 use bytes::Bytes;
 use sandbox_guest::wire::SpooledRequest;
+use serde::de::Error;
 use serde_json::json;
 
 use super::{
     Context, Doors,
+    intake::Share,
     otlp::{
         RETRY_AFTER, Refusal,
         http::{read, request_number},
@@ -29,6 +31,7 @@ use crate::{
     clock,
     event::{Lifecycle, Mcp},
     journal::{JournalError, Kind},
+    raw,
 };
 
 /// The longest batch, in bytes.
@@ -52,9 +55,11 @@ async fn receive(
     let Ok(_place) = doors.intake.acquire().await else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "the session ends");
     };
-    let body = match read(&parts.headers, body, BODY_LIMIT).await {
+    let share = Share::default();
+    let body = match read(&parts.headers, body, BODY_LIMIT, &share).await {
         Ok(body) => body,
         Err(Refusal::TooLong) => return refuse(StatusCode::PAYLOAD_TOO_LARGE, "send at most 8 MiB at once"),
+        Err(error @ Refusal::Full) => return refuse(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
         Err(_) => return refuse(StatusCode::REQUEST_TIMEOUT, "the body did not arrive"),
     };
     let frames = match frames(&body) {
@@ -78,7 +83,9 @@ fn frames(body: &[u8]) -> Result<Vec<Bytes>, (usize, serde_json::Error)> {
     lines
         .filter(|(_, line)| !line.trim_ascii().is_empty())
         .map(|(n, line)| {
-            let event: Mcp = serde_json::from_slice(line).map_err(|e| (n + 1, e))?;
+            let mut event: Mcp = serde_json::from_slice(line).map_err(|e| (n + 1, e))?;
+            let deep = || (n + 1, serde_json::Error::custom("it is nested too deeply"));
+            event.message = raw::compact(&event.message, raw::MAX_DEPTH).ok_or_else(deep)?;
             serde_json::to_vec(&event).map(Bytes::from).map_err(|e| (n + 1, e))
         })
         .collect()

@@ -26,11 +26,15 @@ use axum::{
     routing::{any, get},
 };
 use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::{BodyExt, LengthLimitError};
 use serde_json::json;
 use tokio::{sync::SemaphorePermit, time::timeout};
 
-use super::{Context, Doors, demo, otlp::RETRY_AFTER};
+use super::{
+    Context, Doors, demo,
+    intake::{Full, Share, is_full},
+    otlp::RETRY_AFTER,
+};
 use crate::spec::Credential;
 
 pub(in crate::gateway) mod call;
@@ -94,18 +98,18 @@ async fn answer(
         return problem(StatusCode::SERVICE_UNAVAILABLE, "api_error", "the session ends");
     };
     // Whoever is slow holds the place of others, all of the same session.
-    let body = match timeout(BODY_TIME, Limited::new(body, BODY_LIMIT).collect()).await {
+    let share = Share::default();
+    let body = match timeout(BODY_TIME, share.limited(body, BODY_LIMIT).collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(error)) if error.is::<LengthLimitError>() => return long(),
+        Ok(Err(error)) if is_full(&error) => return overloaded(&Full.to_string()),
         Ok(Err(_)) | Err(_) => {
             return problem(StatusCode::BAD_REQUEST, "invalid_request_error", "the request did not arrive");
         }
     };
     if ctx.recorder.is_stuck() {
         let message = "This session's record cannot be written at the moment, so no call is passed on.";
-        let mut answer = problem(OVERLOADED, "overloaded_error", message);
-        answer.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER.into());
-        return answer;
+        return overloaded(message);
     }
     // Only this is a call of the model; counting tokens and listing models cost nothing.
     let counts = parts.method == Method::POST && parts.uri.path() == "/v1/messages";
@@ -228,6 +232,13 @@ fn onward(headers: &HeaderMap) -> HeaderMap {
         kept.remove(name);
     }
     kept
+}
+
+/// What the client tries again after a while.
+fn overloaded(message: &str) -> Response {
+    let mut answer = problem(OVERLOADED, "overloaded_error", message);
+    answer.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER.into());
+    answer
 }
 
 /// An error in the API's own shape.

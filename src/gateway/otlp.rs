@@ -15,7 +15,7 @@
 //! | 408 | the body did not arrive in time | no |
 //! | 413 | longer than the limits below | no |
 //! | 415 | neither protobuf nor JSON, or neither gzip nor identity | no |
-//! | 503 with `Retry-After` | the disk is full or fails | yes |
+//! | 503 with `Retry-After` | the disk is full or fails, or too much arrives at once | yes |
 //! | 410 | the session has ended, its journal is sealed | no |
 
 pub mod grpc;
@@ -29,6 +29,7 @@ use std::io::Read;
 
 use bytes::Bytes;
 use sandbox_guest::{frame::MAX_PAYLOAD, wire::SpooledRequest};
+use tokio::sync::Semaphore;
 
 use crate::{
     clock,
@@ -37,7 +38,7 @@ use crate::{
 };
 
 use self::{schema::Message, stamp::Stamp, wire::WireError};
-use super::Context;
+use super::{Context, intake::Full};
 
 /// The longest body, in bytes, as it comes over HTTP or in a gRPC message.
 pub const BODY_LIMIT: usize = 16 << 20;
@@ -48,8 +49,12 @@ pub const INFLATED_LIMIT: usize = 64 << 20;
 /// What `Retry-After` asks for: Claude Code's exporter gives up early if it is told less than 10.
 pub const RETRY_AFTER: u64 = 15; // seconds
 
-/// Bodies longer than this are decoded on a thread of their own.
-const INLINE_LIMIT: usize = 256 << 10; // bytes
+/// Bodies longer than this, and those that are to be inflated, are decoded and counted on a thread of their own.
+const INLINE_LIMIT: usize = 64 << 10; // bytes
+
+/// How many of those, of all sessions, are worked on at once. Inflated and decoded, each may take its body many
+/// times over; who sends it has no say in how long that lasts, so all the others wait.
+static HEAVY: Semaphore = Semaphore::const_new(2);
 
 /// What a request is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +140,9 @@ pub enum Refusal {
     /// Its body did not come in time, or broke off.
     #[error("the request's body did not arrive")]
     Body,
+    /// Bodies of all sessions fill what there is for them.
+    #[error("{Full}")]
+    Full,
     /// Its gzip is damaged.
     #[error("the body is not gzip: {0}")]
     Gzip(std::io::Error),
@@ -173,11 +181,9 @@ pub async fn ingest(ctx: &Context, request: &SpooledRequest, body: Bytes) -> Res
     });
     let error = match labels {
         None => format!("nothing is received at {:.64}", request.path),
-        Some(labels) => match stamped(ctx, labels, body).await {
-            Ok((_, payload)) => {
-                return append(ctx, labels.signal, request.request, payload)
-                    .map(|seq| seq.unwrap_or_else(seen));
-            }
+        Some(labels) => match keep(ctx, labels, request.request, body).await {
+            Ok((_, seq)) => return Ok(seq.unwrap_or_else(seen)),
+            Err(Refusal::Journal(error)) => return Err(error),
             Err(refusal) => refusal.to_string(),
         },
     };
@@ -198,23 +204,20 @@ async fn try_accept(
     origin: u64,
     body: Bytes,
 ) -> Result<Encoding, Refusal> {
-    let (encoding, payload) = stamped(ctx, labels, body).await?;
-    let journal = ctx.recorder.journal();
-    let seq = append(ctx, labels.signal, origin, payload)?.unwrap_or_else(|| *journal.head().borrow());
+    let (encoding, seq) = keep(ctx, labels, origin, body).await?;
+    let seq = seq.unwrap_or_else(|| *ctx.recorder.journal().head().borrow());
     ctx.recorder.commit(seq).await?;
     Ok(encoding)
 }
 
-/// Appends a stamped request; `None` if there was nothing to add: it is empty, or is there already.
-fn append(ctx: &Context, signal: Signal, origin: u64, payload: Vec<u8>) -> Result<Option<u64>, JournalError> {
-    if payload.is_empty() {
-        return Ok(None);
-    }
-    ctx.recorder.append_once(clock::now(), origin, signal.kind(), payload.into())
-}
-
-/// The stamped protobuf of a request, and how the request was written.
-async fn stamped(ctx: &Context, labels: Labels<'_>, body: Bytes) -> Result<(Encoding, Vec<u8>), Refusal> {
+/// Stamps a request and appends it; `None` if there was nothing to add: it is empty, or is there already. Tells
+/// how the request was written.
+async fn keep(
+    ctx: &Context,
+    labels: Labels<'_>,
+    origin: u64,
+    body: Bytes,
+) -> Result<(Encoding, Option<u64>), Refusal> {
     let encoding = Encoding::of(labels.content_type)?;
     let gzip = match labels.content_encoding.unwrap_or_default().trim() {
         "" => false,
@@ -223,14 +226,23 @@ async fn stamped(ctx: &Context, labels: Labels<'_>, body: Bytes) -> Result<(Enco
         other => return Err(Refusal::ContentEncoding(other.to_owned())),
     };
     let stamp = Stamp::new(ctx.id, &ctx.spec);
-    let signal = labels.signal;
-    let payload = if body.len() <= INLINE_LIMIT {
-        decode(&stamp, signal, encoding, gzip, &body)
+    let (signal, recorder) = (labels.signal, ctx.recorder.clone());
+    let is_light = !gzip && body.len() <= INLINE_LIMIT;
+    let work = move || -> Result<Option<u64>, Refusal> {
+        let payload = decode(&stamp, signal, encoding, gzip, &body)?;
+        drop(body);
+        if payload.is_empty() {
+            return Ok(None);
+        }
+        Ok(recorder.append_once(clock::now(), origin, signal.kind(), payload.into())?)
+    };
+    let kept = if is_light {
+        work()
     } else {
-        let decode = move || decode(&stamp, signal, encoding, gzip, &body);
-        tokio::task::spawn_blocking(decode).await.map_err(|_| Refusal::Body)?
-    }?;
-    Ok((encoding, payload))
+        let _turn = HEAVY.acquire().await.map_err(|_| Refusal::Body)?;
+        tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::Body)?
+    };
+    Ok((encoding, kept?))
 }
 
 fn decode(

@@ -18,7 +18,7 @@ use tower::ServiceExt;
 use super::{Context, Doors, assemble};
 
 /// Connections that one session may have open. More are answered 503 and closed.
-const CONNECTION_LIMIT: usize = 512;
+const CONNECTION_LIMIT: usize = 256;
 
 /// How long the head of a request may take to arrive.
 const HEAD_TIME: Duration = Duration::from_secs(30);
@@ -30,7 +30,13 @@ const HEAD_LIMIT: usize = 64 << 10;
 const HEADER_LIMIT: usize = 128;
 
 /// Streams of one HTTP/2 connection that may be open at once.
-const STREAM_LIMIT: u32 = 64;
+const STREAM_LIMIT: u32 = 8;
+
+/// Longest head of a request over HTTP/2, in bytes: each stream that waits for its turn holds one.
+const STREAM_HEAD_LIMIT: u32 = 16 << 10;
+
+/// What may arrive unread over one HTTP/2 connection, in bytes. Whoever reads a body asks for more.
+const WINDOW: u32 = 64 << 10;
 
 /// How long requests may take to finish once the session ends.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
@@ -103,9 +109,9 @@ async fn connection(
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAM_LIMIT)
-        .max_header_list_size(HEAD_LIMIT as u32)
-        .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(1 << 20)
+        .max_header_list_size(STREAM_HEAD_LIMIT)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
         .keep_alive_interval(Some(HEAD_TIME))
         .keep_alive_timeout(HEAD_TIME);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);

@@ -259,7 +259,32 @@ async fn hooks_are_judged_and_recorded() {
     assert_eq!(decision(denied), "deny");
     let (_, _, nonsense) = fixture.send("/hooks", &[JSON], b"{".to_vec()).await;
     assert_eq!(decision(nonsense), "deny", "what cannot be read is denied");
+    let deep = format!(r#"{{"hook_event_name":"Stop","x":{}{}}}"#, "[".repeat(1 << 20), "]".repeat(1 << 20));
+    let twice = r#"{"hook_event_name":"PreToolUse","tool_input":{},"tool_input":{"command":"git push"}}"#;
+    for body in [deep.as_str(), twice, "[\"Stop\"]"] {
+        let (status, _, answer) = fixture.send("/hooks", &[JSON], body.into()).await;
+        assert_eq!((status.as_u16(), decision(answer)), (400, "deny".into()), "{body:.80}");
+    }
     assert_eq!(fixture.ctx.recorder.with_summary(|s| (s.hooks >= 2, s.denials >= 1)), (true, true));
+}
+
+#[tokio::test]
+async fn what_a_hook_or_a_server_says_is_one_line_in_the_timeline() {
+    let fixture = fixture(|_| {});
+    let hook =
+        "{\r\n \"hook_event_name\": \"Stop\",\r\n \"tool_name\": 7, \"odd\": [{\"\": 1e2}, \" \\ud800\"]\n}";
+    let mcp = "{\"server\":\"s\",\"direction\":\"to_server\",\"extra\":1,\"message\":{ \"id\":1,\r\"method\":\"ping\"}}";
+    assert_eq!(fixture.send("/hooks", &[JSON], hook.into()).await.0, StatusCode::OK);
+    assert_eq!(fixture.send("/mcp", &[JSON], mcp.into()).await.0, StatusCode::OK);
+    let deep =
+        format!(r#"{{"server":"s","direction":"d","message":{}{}}}"#, "[".repeat(200), "]".repeat(200));
+    assert_eq!(fixture.send("/mcp", &[JSON], deep.into()).await.0, StatusCode::BAD_REQUEST);
+    let entries = fixture.ctx.recorder.journal().read(1).only(&[Kind::Hook, Kind::Mcp]);
+    let events: Vec<_> = entries.flat_map(|e| crate::timeline::events(&e.expect("a frame"))).collect();
+    let told: Vec<_> = events.iter().map(|e| (e.name.as_str(), e.text.as_str(), e.data.get())).collect();
+    let hook = r#"{"event":"Stop","decision":"allow","input":{"hook_event_name":"Stop","tool_name":7,"odd":[{"":1e2}," \ud800"]}}"#;
+    let mcp = r#"{"server":"s","direction":"to_server","message":{"id":1,"method":"ping"}}"#;
+    assert_eq!(told, [("Stop", " allow", hook), ("ping", "s to server", mcp)]);
 }
 
 #[tokio::test]

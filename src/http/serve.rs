@@ -12,7 +12,10 @@ use axum::{
     serve::IncomingStream,
 };
 use axum_server::{Handle, tls_rustls::RustlsConfig};
-use hyper_util::rt::TokioTimer;
+use hyper_util::{
+    rt::{TokioExecutor, TokioTimer},
+    server::conn::auto::Builder,
+};
 use nix::unistd::{Gid, Group, Uid, User as Account, getgrouplist};
 use tokio::net::{TcpListener, UnixListener, unix::UCred};
 use tokio_util::sync::CancellationToken;
@@ -23,8 +26,8 @@ use crate::{
     spec::User,
 };
 
-/// How long a client may take over its request's head.
-const HEAD: Duration = Duration::from_secs(20);
+/// How long a client may take over its request's head, and over a ping of HTTP/2.
+const HEAD: Duration = Duration::from_secs(10);
 /// How long answers that are under way may take when the daemon stops.
 const LET_GO: Duration = Duration::from_secs(2);
 
@@ -87,17 +90,25 @@ async fn try_serve_tcp(
     match tls {
         None => {
             let server = axum_server::from_tcp(listener)?.handle(handle);
-            let mut server = server.map(|plain| Places::new(plain, connections));
-            server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
+            let mut server = server.map(|plain| Places::new(plain, connections, HEAD));
+            hurry(server.http_builder());
             tokio::select! { done = server.serve(service) => done, done = stopped => done }
         }
         Some(tls) => {
             let server = axum_server::from_tcp_rustls(listener, tls)?.handle(handle);
-            let mut server = server.map(|secure| Places::new(secure, connections));
-            server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
+            let mut server = server.map(|secure| Places::new(secure, connections, HEAD));
+            hurry(server.http_builder());
             tokio::select! { done = server.serve(service) => done, done = stopped => done }
         }
     }
+}
+
+/// Connections that ask nothing, or whose other side is gone, end. (Over HTTP/2 streams may be silent for long:
+/// what is asked there is whether anybody is there.)
+fn hurry(http: &mut Builder<TokioExecutor>) {
+    http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
+    let mut http2 = http.http2();
+    http2.timer(TokioTimer::new()).keep_alive_interval(HEAD).keep_alive_timeout(HEAD);
 }
 
 /// Serves the admin socket until `cancel`. Root, the daemon's own user and `admin_group` may use it.

@@ -1,5 +1,5 @@
 use super::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn policy(commands: &[&str], paths: &[&str]) -> Policy {
     let own = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();
@@ -8,11 +8,13 @@ fn policy(commands: &[&str], paths: &[&str]) -> Policy {
     Policy::new(&spec).expect("a policy")
 }
 
-fn asks(policy: &Policy, tool: &str, input: Value) -> Decision {
-    let hook = json!({
-        "hook_event_name": "PreToolUse", "tool_name": tool, "tool_input": input, "cwd": "/workspace/app",
-    });
-    policy.decide(&Question::read("PreToolUse", &hook))
+fn decides(policy: &Policy, event: &str, input: &str) -> Decision {
+    let input: &RawValue = serde_json::from_str(input).expect("JSON");
+    policy.decide(&Question { event, input: Some(input), cwd: "/workspace/app" })
+}
+
+fn asks(policy: &Policy, _tool: &str, input: Value) -> Decision {
+    decides(policy, "PreToolUse", &input.to_string())
 }
 
 fn is_denied(decision: &Decision) -> bool {
@@ -75,14 +77,32 @@ fn paths_are_matched_however_they_are_written() {
 #[test]
 fn only_a_tool_that_is_about_to_run_can_be_denied() {
     let closed = policy(&["curl"], &["/**"]);
-    let hook = json!({ "tool_input": { "command": "curl x", "file_path": "/a" }, "cwd": "/" });
+    let input = r#"{ "command": "curl x", "file_path": "/a" }"#;
     for event in ["PostToolUse", "UserPromptSubmit", "Stop", "SessionStart", ""] {
-        assert_eq!(closed.decide(&Question::read(event, &hook)), Decision::Allow, "{event}");
+        assert_eq!(decides(&closed, event, input), Decision::Allow, "{event}");
     }
     for event in ["PreToolUse", "PermissionRequest"] {
-        assert!(is_denied(&closed.decide(&Question::read(event, &hook))), "{event}");
+        assert!(is_denied(&decides(&closed, event, input)), "{event}");
     }
-    assert_eq!(closed.decide(&Question::read("PreToolUse", &json!({}))), Decision::Allow);
+    let nothing = Question { event: "PreToolUse", input: None, cwd: "/" };
+    assert_eq!(closed.decide(&nothing), Decision::Allow);
+    assert_eq!(decides(&closed, "PreToolUse", "{}"), Decision::Allow);
+}
+
+#[test]
+fn what_can_be_read_in_two_ways_is_denied() {
+    let closed = policy(&["curl"], &["**/.env"]);
+    for input in [
+        r#"{"command":"true","command":"curl x"}"#,
+        r#"{"file_path":"a","f\u0069le_path":".env"}"#,
+        r#"{"c\u006fmmand":"curl x"}"#,
+        r#"{"command":"curl \ud800"}"#,
+        r#"{"path":"\ud800/.env"}"#,
+    ] {
+        assert!(is_denied(&decides(&closed, "PreToolUse", input)), "{input}");
+    }
+    let passed_over = r#"{"content":"x","content":[[]],"command":"true"}"#;
+    assert_eq!(decides(&closed, "PreToolUse", passed_over), Decision::Allow);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Command, SessionHandle, Shared,
-    link::{Link, Report},
+    link::{self, Link, Reports},
     record::Record,
     viewer::Viewers,
 };
@@ -42,8 +42,6 @@ pub(super) const STOP_SLACK: Duration = Duration::from_secs(4);
 const TICK: Duration = Duration::from_secs(1);
 /// Commands that wait for the task.
 const COMMANDS: usize = 64;
-/// Records that wait for the task; behind them the guest's spool fills.
-const REPORTS: usize = 64;
 /// Orders that wait for the guest.
 const ORDERS: usize = 64;
 /// Pieces of typed input that wait for the guest.
@@ -145,7 +143,7 @@ pub(super) struct Task {
     pub(super) reason: Option<Reason>,
     pub(super) view: api::Session,
     pub(super) cancel: CancellationToken,
-    reports: mpsc::Receiver<Report>,
+    reports: Reports,
     helpers: JoinSet<()>,
     stop_helpers: CancellationToken,
     pub(super) origin: Origin,
@@ -184,7 +182,7 @@ impl Task {
         input: mpsc::Receiver<bytes::Bytes>,
         cancel: CancellationToken,
     ) -> Task {
-        let (report, reports) = mpsc::channel(REPORTS);
+        let (report, reports) = link::reports();
         let acks = watch::Sender::new(launch.last_record);
         let stop_helpers = CancellationToken::new();
         let mut helpers = JoinSet::new();

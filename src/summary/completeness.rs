@@ -4,13 +4,15 @@
 //! A process names itself nowhere; it begins with its event 0 (`managed_settings_resolved`). Beside that,
 //! each model call that the gateway saw, and each tool that a hook saw, must have an event.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// Most client processes that are told apart; later ones are not followed.
-const PROCESSES: usize = 256;
-/// Most gaps of one process that are kept; what arrives later than that stays missing.
-const GAPS: usize = 1024;
+const PROCESSES: u64 = 256;
+/// Most ends of gaps that are kept, of all processes together; beyond them a gap stays missing, whatever arrives.
+const EDGES: usize = 2048;
 /// A number this far ahead of all before is invented.
 const LEAP: u64 = 100_000;
 
@@ -48,74 +50,127 @@ impl Completeness {
 }
 
 /// The clients' processes and the numbers that arrived of each.
+///
+/// Which process a number belongs to is known of none, and matters for the latest only, the one that may run
+/// ahead. So what is kept is how many processes wait for each number, and how many miss it: a lookup each.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Processes(Vec<Process>);
-
-/// One process: the next number, and the gaps before it, each a range without its end.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Process {
-    next: u64,
-    gaps: Vec<(u64, u64)>,
+pub(super) struct Processes {
+    count: u64,
+    /// The number that the latest process sends next.
+    latest: u64,
+    /// What the others send next, and how many of them do.
+    others: BTreeMap<u64, u64>,
+    gaps: Gaps,
+    /// What they all send next, added up: so many events there must have been.
+    expected: u64,
+    missing: u64,
 }
 
 impl Processes {
     /// An event arrived with this number; `first` says that a process begins with it.
     pub(super) fn note(&mut self, number: u64, first: bool) {
-        let begins = first && number == 0;
-        // The process that waits for just this number; then the latest that misses it.
-        let expecting = self.0.iter().rposition(|p| p.next == number && number > 0);
-        let missing =
-            || self.0.iter().rposition(|p| p.gaps.iter().any(|(from, to)| (*from..*to).contains(&number)));
-        let known = if begins { None } else { expecting.or_else(missing) };
-        match known {
-            Some(at) => self.0[at].arrived(number),
-            // Nobody waits for it: it is a new process's, or lies ahead in the latest, or came twice.
-            None if begins || self.0.is_empty() => self.begin(number),
-            None => {
-                if let Some(latest) = self.0.last_mut()
-                    && number > latest.next
-                {
-                    latest.arrived(number);
-                }
-            }
+        if (first && number == 0) || self.count == 0 {
+            self.begin(number);
+        } else if number > 0 && self.latest == number {
+            self.ahead(number);
+        } else if number > 0 && self.others.contains_key(&number) {
+            self.leave(number);
+            *self.others.entry(number + 1).or_default() += 1;
+            self.expected += 1;
+        } else if self.gaps.depth(number) > 0 {
+            self.missing -= u64::from(self.gaps.fill(number));
+        } else if number > self.latest {
+            // Nobody waits for it: it lies ahead in the latest. (Or it came twice.)
+            self.ahead(number);
         }
     }
 
     fn begin(&mut self, number: u64) {
-        if self.0.len() < PROCESSES {
-            let mut process = Process::default();
-            process.arrived(number);
-            self.0.push(process);
+        if self.count == PROCESSES {
+            return;
+        }
+        if self.count > 0 {
+            *self.others.entry(self.latest).or_default() += 1;
+        }
+        self.count += 1;
+        self.latest = 0;
+        self.ahead(number);
+    }
+
+    /// The latest process sent `number`, and what lies before it is missing.
+    fn ahead(&mut self, number: u64) {
+        let skipped = number - self.latest;
+        if skipped > LEAP {
+            return;
+        }
+        if skipped > 0 {
+            self.gaps.open(self.latest, number);
+            self.missing += skipped;
+        }
+        self.expected += skipped + 1;
+        self.latest = number + 1;
+    }
+
+    fn leave(&mut self, number: u64) {
+        if let Some(waiting) = self.others.get_mut(&number) {
+            *waiting -= 1;
+            if *waiting == 0 {
+                self.others.remove(&number);
+            }
         }
     }
 
     pub(super) fn expected(&self) -> u64 {
-        self.0.iter().map(|p| p.next).sum()
+        self.expected
     }
 
     pub(super) fn seen(&self) -> u64 {
-        self.0.iter().map(|p| p.next - p.gaps.iter().map(|(from, to)| to - from).sum::<u64>()).sum()
+        self.expected - self.missing
     }
 
     pub(super) fn count(&self) -> u64 {
-        self.0.len() as u64
+        self.count
     }
 }
 
-impl Process {
-    fn arrived(&mut self, number: u64) {
-        if number >= self.next {
-            if number - self.next > LEAP {
-                return;
+/// How many processes miss each number: where that changes, and what it is from there on. Neighbours differ.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Gaps(BTreeMap<u64, u64>);
+
+impl Gaps {
+    fn depth(&self, number: u64) -> u64 {
+        self.0.range(..=number).next_back().map_or(0, |(_, depth)| *depth)
+    }
+
+    /// One process more misses `from` up to `to`. It costs a step for each edge in between, and no process
+    /// passes an edge twice.
+    fn open(&mut self, from: u64, to: u64) {
+        if self.0.len() + 2 <= EDGES {
+            self.shift(from, to, |depth| depth + 1);
+        }
+    }
+
+    /// One process less misses `number`; false where that cannot be kept.
+    fn fill(&mut self, number: u64) -> bool {
+        self.shift(number, number + 1, |depth| depth - 1);
+        let fits = self.0.len() <= EDGES;
+        if !fits {
+            self.shift(number, number + 1, |depth| depth + 1);
+        }
+        fits
+    }
+
+    fn shift(&mut self, from: u64, to: u64, by: impl Fn(u64) -> u64) {
+        for edge in [from, to] {
+            let depth = self.depth(edge);
+            self.0.entry(edge).or_insert(depth);
+        }
+        self.0.range_mut(from..to).for_each(|(_, depth)| *depth = by(*depth));
+        for edge in [from, to] {
+            let before = self.0.range(..edge).next_back().map_or(0, |(_, depth)| *depth);
+            if self.0.get(&edge) == Some(&before) {
+                self.0.remove(&edge);
             }
-            if number > self.next && self.gaps.len() < GAPS {
-                self.gaps.push((self.next, number));
-            }
-            self.next = number + 1;
-        } else if let Some(at) = self.gaps.iter().position(|(from, to)| (*from..*to).contains(&number)) {
-            let (from, to) = self.gaps.remove(at);
-            let rest = [(from, number), (number + 1, to)];
-            self.gaps.splice(at..at, rest.into_iter().filter(|(from, to)| from < to));
         }
     }
 }
@@ -156,7 +211,71 @@ mod tests {
         assert_eq!((processes.expected(), processes.seen()), (2, 2));
     }
 
+    /// Each process with all the numbers that it misses: what [`Processes`] comes to where nothing is full.
+    #[derive(Default)]
+    struct Model(Vec<(u64, Vec<u64>)>);
+
+    impl Model {
+        fn note(&mut self, number: u64, first: bool) {
+            let begins = first && number == 0;
+            let expecting = self.0.iter().rposition(|(next, _)| *next == number && number > 0);
+            let missing = self.0.iter().rposition(|(_, missing)| missing.contains(&number));
+            match expecting.or(missing).filter(|_| !begins) {
+                Some(at) if self.0[at].0 == number => self.0[at].0 += 1,
+                Some(at) => self.0[at].1.retain(|n| *n != number),
+                None => {
+                    if begins || self.0.is_empty() {
+                        self.0.push((0, Vec::new()));
+                    }
+                    let Some((next, missing)) = self.0.last_mut() else { return };
+                    if number >= *next {
+                        missing.extend(*next..number);
+                        *next = number + 1;
+                    }
+                }
+            }
+        }
+
+        fn figures(&self) -> (u64, u64, u64) {
+            let expected: u64 = self.0.iter().map(|(next, _)| next).sum();
+            let missing: usize = self.0.iter().map(|(_, missing)| missing.len()).sum();
+            (expected, expected - missing as u64, self.0.len() as u64)
+        }
+    }
+
+    #[test]
+    fn gaps_without_number_take_no_memory_and_stay_missing() {
+        let mut processes = Processes::default();
+        for _ in 0..300 {
+            processes.note(0, true);
+            (1..2000).for_each(|n| processes.note(2 * n, false));
+        }
+        assert!(processes.gaps.0.len() <= EDGES && processes.count() == PROCESSES);
+        // In the middle of one long gap each number that arrives makes two gaps of one.
+        let mut split = noted([0, LEAP]);
+        (1..LEAP / 2).for_each(|n| split.note(2 * n, false));
+        assert!(split.gaps.0.len() <= EDGES, "{}", split.gaps.0.len());
+        assert_eq!(split.expected(), LEAP + 1);
+        assert!(split.seen() > EDGES as u64 / 2 && split.seen() < LEAP / 2);
+        // And those that arrive where there is room are counted.
+        let before = split.seen();
+        split.note(1, false);
+        assert_eq!(split.seen(), before + 1);
+    }
+
     proptest! {
+        #[test]
+        fn figures_are_those_of_each_process_by_itself(notes in proptest::collection::vec((0..40u64, any::<bool>()), 0..300)) {
+            let (mut processes, mut model) = (Processes::default(), Model::default());
+            for (number, first) in notes {
+                // Few begin, so that there is something to begin beside.
+                let number = if first { number / 4 } else { number };
+                processes.note(number, first);
+                model.note(number, first);
+                prop_assert_eq!((processes.expected(), processes.seen(), processes.count()), model.figures());
+            }
+        }
+
         #[test]
         fn any_order_and_any_repetition_of_all_is_complete(order in Just((1..60u64).collect::<Vec<_>>()).prop_shuffle(), again in 0..60u64) {
             let processes = noted(std::iter::once(0).chain(order));

@@ -1,4 +1,3 @@
-use bytes::Bytes;
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, KeyValue, any_value::Value},
     logs::v1::{LogRecord, ResourceLogs, ScopeLogs},
@@ -68,6 +67,41 @@ fn numbers_count_in_whatever_type_they_come() {
     let totals = summary.totals();
     assert_eq!((totals.input_tokens, totals.cost_usd), (12, 1.75));
     assert_eq!(summary.models["m"].calls, 4);
+}
+
+#[test]
+fn numbers_beyond_all_measure_stay_at_the_largest() {
+    let request = |model: &str| {
+        let numbers = ["input_tokens", "output_tokens", "cache_read_tokens", "cache_creation_tokens"];
+        let mut said = vec![text("event.name", "api_request"), text("model", model)];
+        said.extend(numbers.map(|name| with(name, Value::DoubleValue(1e30))));
+        event(said)
+    };
+    let used = event::Model {
+        model: "m".into(),
+        status: 200,
+        input_tokens: u64::MAX,
+        output_tokens: u64::MAX,
+        cache_read_tokens: u64::MAX,
+        cache_creation_tokens: u64::MAX,
+        ..Default::default()
+    };
+    let call = |model: &str| {
+        let call = event::Model { model: model.into(), ..used.clone() };
+        entry(Kind::Model, serde_json::to_vec(&call).expect("JSON"))
+    };
+    let all = [request("m"), request("m"), request("n"), call("m"), call("m"), call("n")];
+    let summary = fold(&all);
+    let totals = summary.totals();
+    let sums = [
+        totals.input_tokens,
+        totals.output_tokens,
+        totals.cache_read_tokens,
+        totals.cache_creation_tokens,
+        summary.gateway["m"].input_tokens,
+    ];
+    assert_eq!(sums, [u64::MAX; 5]);
+    assert!(summary.is_over(&Budget { usd: None, tokens: Some(u64::MAX) }));
 }
 
 #[test]

@@ -96,16 +96,66 @@ def bodies():
             pass
         ends.append(end)
     # gRPC: a message that says it has four gigabytes.
-    frame = lambda kind, flags, stream, payload: (
-        struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload)
-    fields = [(":method", "POST"), (":scheme", "http"), (":authority", "x"),
-              (":path", "/opentelemetry.proto.collector.logs.v1.LogsService/Export"), ("content-type", "application/grpc")]
-    block = b"".join(b"\0" + bytes([len(n)]) + n.encode() + bytes([len(v)]) + v.encode() for n, v in fields)
     with connect(4317) as end:
-        end.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"") + frame(1, 4, 1, block)
-                    + frame(0, 0, 1, struct.pack(">BI", 0, 0xFFFFFFFF)))
+        end.sendall(PREFACE + call(1) + frame(0, 0, 1, struct.pack(">BI", 0, 0xFFFFFFFF)))
         print("grpc", len(answer(end)))
     print("held", len(ends))
+
+
+# What is JSON and says little: as a tree it takes a hundred times its length.
+SWARM = b'{"":0},'
+MOST = 8 * MIB - 4096
+
+
+def json_bodies():
+    """JSON of the longest length that is read, which as a tree would take a gigabyte; and one that never ends
+    going deeper."""
+    swarm = b"[" + SWARM * (MOST // len(SWARM)) + b"0]"
+    deep = b"[" * (MOST // 2) + b"]" * (MOST // 2)
+    for value in (swarm, deep):
+        hook = b'{"hook_event_name":"PreToolUse","tool_input":{"command":"true","x":' + value + b"}}"
+        message = b'{"server":"s","direction":"to_server","message":' + value + b"}\n"
+        for path, body in [("/hooks", value), ("/hooks", hook), ("/mcp", message), ("/v1/logs", value)]:
+            together = [
+                threading.Thread(target=push, args=(8080, head(path, f"content-length: {len(body)}"), [body]))
+                for _ in range(4)
+            ]
+            for one in together:
+                one.start()
+            for one in together:
+                one.join()
+
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+
+
+def frame(kind, flags, stream, payload):
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+
+def call(stream, more=()):
+    """The head of a gRPC request, as HTTP/2 has it."""
+    fields = [(":method", "POST"), (":scheme", "http"), (":authority", "x"),
+              (":path", "/opentelemetry.proto.collector.logs.v1.LogsService/Export"), ("content-type", "application/grpc")]
+    block = b"".join(b"\0" + bytes([len(n)]) + n.encode() + bytes([len(v)]) + v.encode() for n, v in [*fields, *more])
+    return frame(1, 4, stream, block)
+
+
+def streams():
+    """HTTP/2: as many streams as one likes, each with a long head and a body that waits to be read."""
+    more = [(f"x-{n}", "v" * 120) for n in range(70)]
+    ends = []
+    for _ in range(500):
+        try:
+            end = connect(4317)
+            end.settimeout(0.2)
+            ends.append(end)
+            end.sendall(PREFACE)
+            for stream in range(1, 129, 2):
+                end.sendall(call(stream, more) + frame(0, 0, stream, b"\0\xff\xff\xff\xff" + b"x" * 16000))
+        except OSError:
+            pass
+    print("streams of", len(ends), flush=True)
 
 
 def connections():
@@ -143,5 +193,5 @@ if what == "output":
     for name, size in zip(sys.argv[2::2], sys.argv[3::2]):
         output(name, int(size) * MIB)
 else:
-    {"bodies": bodies, "connections": connections}[what]()
+    {"bodies": bodies, "json": json_bodies, "streams": streams, "connections": connections}[what]()
 print("flooded")

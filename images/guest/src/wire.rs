@@ -244,12 +244,21 @@ pub struct FilePiece {
     pub offset: u64,
 }
 
+/// The most that a record of output holds; a guest sends no more than its buffer.
+pub const MAX_OUTPUT: usize = 1 << 20; // bytes
+
+/// The most that a record of the session's life holds.
+pub const MAX_LIFECYCLE: usize = 256 << 10; // bytes
+
 /// Why a frame is no record of a guest.
 #[derive(Debug, thiserror::Error)]
 pub enum NoRecord {
     /// It is of a kind that only the daemon writes, or that is never recorded.
     #[error("the guest sent a {} frame, which is not its to record", .0.name())]
     Kind(Kind),
+    /// It is longer than any of its kind, or shorter.
+    #[error("the guest sent a {} record of {} bytes, which none has", .0.name(), .1)]
+    Length(Kind, usize),
     /// It does not hold what its kind says.
     #[error("the guest sent a {} record that makes no sense: {}", .0.name(), .1)]
     Payload(Kind, serde_json::Error),
@@ -259,6 +268,11 @@ pub enum NoRecord {
 /// The daemon asks before it believes; in a session that may become root, the guest may be anybody.
 pub fn check_record(kind: Kind, payload: &[u8]) -> Result<(), NoRecord> {
     let read = match kind {
+        Kind::Output if payload.len() > MAX_OUTPUT => return Err(NoRecord::Length(kind, payload.len())),
+        Kind::Lifecycle if payload.len() > MAX_LIFECYCLE => {
+            return Err(NoRecord::Length(kind, payload.len()));
+        }
+        Kind::Resize if decode_size(payload).is_none() => return Err(NoRecord::Length(kind, payload.len())),
         Kind::Output | Kind::Resize => Ok(()),
         Kind::Lifecycle => serde_json::from_slice::<GuestEvent>(payload).map(drop),
         Kind::Transcript => split_head::<FilePiece>(payload).map(drop),

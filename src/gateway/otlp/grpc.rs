@@ -24,7 +24,7 @@ use super::{
     BODY_LIMIT, Labels, RETRY_AFTER, Refusal, Signal, accept,
     http::{self, codes, sentence},
 };
-use crate::gateway::{Context, Doors};
+use crate::gateway::{Context, Doors, intake::Share};
 
 /// How long a call may take to arrive and be kept.
 const CALL_TIME: Duration = Duration::from_secs(60);
@@ -53,6 +53,8 @@ async fn export(ctx: Arc<Context>, doors: Arc<Doors>, signal: Signal, request: R
     };
     let mut grpc =
         Grpc::new(Bare).accept_compressed(CompressionEncoding::Gzip).max_decoding_message_size(BODY_LIMIT);
+    let share = Share::default();
+    let request = request.map(|body| share.counting(body, || refused(&Refusal::Full)));
     match timeout(CALL_TIME, grpc.unary(Export { ctx, signal }, request)).await {
         Ok(response) => response.into_response(),
         Err(_) => {

@@ -14,14 +14,17 @@ use axum::{
     routing::post,
 };
 use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError};
 use prost::Message;
 use sandbox_guest::wire::REQUEST_HEADER;
 use tokio::time::timeout;
 
 use super::{BODY_LIMIT, Encoding, Labels, RETRY_AFTER, Refusal, Signal, accept};
 use crate::{
-    gateway::{Context, Doors},
+    gateway::{
+        Context, Doors,
+        intake::{Share, is_full},
+    },
     journal::JournalError,
     keys::same_hash,
 };
@@ -53,7 +56,8 @@ async fn export(ctx: Arc<Context>, doors: Arc<Doors>, signal: Signal, request: R
     let Ok(_place) = doors.intake.acquire().await else {
         return refused(answer_in, &Refusal::Body);
     };
-    let accepted = match read(&parts.headers, body, BODY_LIMIT).await {
+    let share = Share::default();
+    let accepted = match read(&parts.headers, body, BODY_LIMIT, &share).await {
         Ok(body) => accept(&ctx, labels, origin, body).await,
         Err(refusal) => Err(refusal),
     };
@@ -72,19 +76,21 @@ pub(in crate::gateway) fn request_number(ctx: &Context, headers: &HeaderMap) -> 
     number.and_then(|n| n.parse().ok()).unwrap_or(0)
 }
 
-/// Reads a body of at most `limit` bytes.
+/// Reads a body of at most `limit` bytes, which count as long as the share lives.
 pub(in crate::gateway) async fn read(
     headers: &HeaderMap,
     body: Body,
     limit: usize,
+    share: &Share,
 ) -> Result<Bytes, Refusal> {
     let announced = text(headers, header::CONTENT_LENGTH.as_str()).and_then(|n| n.parse::<u64>().ok());
     if announced.is_some_and(|n| n > limit as u64) {
         return Err(Refusal::TooLong);
     }
-    match timeout(BODY_TIME, Limited::new(body, limit).collect()).await {
+    match timeout(BODY_TIME, share.limited(body, limit).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(e)) if e.is::<http_body_util::LengthLimitError>() => Err(Refusal::TooLong),
+        Ok(Err(e)) if e.is::<LengthLimitError>() => Err(Refusal::TooLong),
+        Ok(Err(e)) if is_full(&e) => Err(Refusal::Full),
         Ok(Err(_)) | Err(_) => Err(Refusal::Body),
     }
 }
@@ -122,6 +128,7 @@ pub(super) fn codes(refusal: &Refusal) -> (StatusCode, tonic::Code) {
             (StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidArgument)
         }
         Refusal::TooLong => (StatusCode::PAYLOAD_TOO_LARGE, Code::InvalidArgument),
+        Refusal::Full => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),
         Refusal::Body => (StatusCode::REQUEST_TIMEOUT, Code::DeadlineExceeded),
         Refusal::Gzip(_) | Refusal::Json(_) | Refusal::Protobuf(_) => {
             (StatusCode::BAD_REQUEST, Code::InvalidArgument)

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     super::super::{
         Command, Restored, Shared, Sight, Viewer,
-        link::{Link, Report},
+        link::{self, Link, Report, Reports},
         record::Record,
         viewer::Viewers,
     },
@@ -55,7 +55,7 @@ pub(super) struct Daemon {
     /// Where the journal ended after it.
     taken_bytes: u64,
     commands: mpsc::Receiver<Command>,
-    reports: mpsc::Receiver<Report>,
+    reports: Reports,
     acks: watch::Receiver<u64>,
     /// Kept, since a link without them ends.
     _orders: mpsc::Sender<Order>,
@@ -86,7 +86,7 @@ impl Daemon {
         let (commands, asked) = mpsc::channel(4);
         let (orders, ordered) = mpsc::channel(4);
         let (input, typed) = mpsc::channel(4);
-        let (report, reports) = mpsc::channel(4);
+        let (report, reports) = link::reports();
         let upstream = Arc::new(Upstream::new(&crate::config::Model::default()).expect("an upstream"));
         let context =
             Context::new(id, Arc::clone(spec), recorder.clone(), upstream, Arc::default(), String::new());
