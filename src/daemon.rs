@@ -124,7 +124,9 @@ async fn compose(config: &Arc<Config>) -> anyhow::Result<Supervisor> {
     let key = Arc::new(SigningKey::load_or_create(&state.join("signing.key"))?);
     let guest = guest(config)?;
     let engine: Arc<dyn Engine> = match config.engine {
-        EngineKind::Docker => Arc::new(DockerEngine::connect(&config.docker.socket, &guest, instance).await?),
+        EngineKind::Docker => Arc::new(
+            DockerEngine::connect(&config.docker.socket, &guest, &state.join("etc"), instance).await?,
+        ),
         EngineKind::Local => Arc::new(LocalEngine::new(&guest, &state.join("local"))?),
     };
     let upstream = Arc::new(Upstream::new(&config.model)?);

@@ -78,6 +78,13 @@ pub enum Lifecycle {
         /// Bytes cut.
         cut_bytes: u64,
     },
+    /// Frames of this record are gone that had been on the disk: others stand under their numbers now.
+    FramesLost {
+        /// Number of the first.
+        from: u64,
+        /// Number of the last.
+        through: u64,
+    },
     /// The guest could not read what the daemon sent it.
     OrderUnread {
         /// What is wrong with it.

@@ -11,6 +11,7 @@ use sandbox_guest::wire::{Existing, File, Listen, Owner, Start};
 use serde_json::{Value, json};
 
 use crate::{
+    bounds,
     engine::{HOME, WORKSPACE},
     id::SessionId,
     spec::{Credential, Spec, is_gvisor},
@@ -64,7 +65,7 @@ pub fn injection(
         own: vec![HOME.to_owned(), WORKSPACE.to_owned()],
         transcripts: Some(format!("{CONFIG_DIR}/projects")),
         disk_limit: Some(profile.limits.disk.as_u64()),
-        spool_limit: SPOOL_LIMIT,
+        spool_limit: bounds::bytes("SANDBOXCTL_SPOOL_BYTES", SPOOL_LIMIT),
         listen: Listen::default(),
         request_key: String::new(),
     };

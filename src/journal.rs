@@ -25,6 +25,7 @@ use crate::id::SessionId;
 
 mod commit;
 mod index;
+mod mark;
 mod reader;
 mod recover;
 mod seal;
@@ -83,6 +84,8 @@ pub struct Recovered {
     pub last_record: u64,
     /// Bytes of a torn tail that were cut off, and kept in a file beside.
     pub cut_bytes: u64,
+    /// Frames that a commit had brought to the disk and that are not there: the first and the last.
+    pub lost: Option<(u64, u64)>,
     /// Whether it is sealed.
     pub sealed: bool,
 }

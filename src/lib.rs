@@ -60,6 +60,7 @@ pub mod text;
 pub mod timeline;
 
 // 3. doors: one outside world each
+pub mod bounds;
 pub mod clock;
 pub mod engine;
 pub mod inject;

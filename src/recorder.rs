@@ -206,7 +206,8 @@ fn entry(kind: Kind, event: &impl Serialize) -> Entry {
     Entry { seq: 0, time: clock::now(), origin: 0, kind, payload: payload.into() }
 }
 
-fn is_activity(kind: Kind) -> bool {
+/// Whether a frame of this kind shows that somebody or something is at work.
+pub fn is_activity(kind: Kind) -> bool {
     matches!(
         kind,
         Kind::Output

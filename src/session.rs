@@ -31,6 +31,7 @@ use crate::{
     spec::Spec,
 };
 
+mod container;
 mod finish;
 mod hear;
 mod link;

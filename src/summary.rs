@@ -217,6 +217,7 @@ impl Summary {
             tools_at_hooks: self.tool_hooks,
             tools_in_events: self.tools.values().map(|t| t.calls).sum(),
             client_processes: self.processes.count(),
+            records_lost: self.life.lost,
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Pure. Terminal output is not in it: that is what the recording is for. Every text is inert.
 
+use bytes::Bytes;
 use opentelemetry_proto::tonic::{
     collector::logs::v1::ExportLogsServiceRequest, collector::metrics::v1::ExportMetricsServiceRequest,
     collector::trace::v1::ExportTraceServiceRequest, logs::v1::LogRecord,
@@ -39,101 +40,92 @@ const REPEATED: [&str; 12] = [
 
 /// What a frame tells: nothing, one thing, or (a batch of log records) several.
 pub fn events(entry: &Entry) -> Vec<Event> {
-    let one =
-        |name: &str, text: String, data: Value| vec![line(entry, entry.time, name, &text, built(&data))];
-    let payload = &entry.payload;
     match entry.kind {
-        Kind::Lifecycle => read::<Lifecycle>(entry, |event| (name_of(payload), lifecycle(&event))),
-        Kind::Hook => read::<HookVerdict>(entry, |hook| {
-            let tool = hook.tool.as_deref().unwrap_or_default();
-            let why = hook.reason.as_deref().map(|r| format!(": {r}")).unwrap_or_default();
-            (hook.event.clone(), format!("{tool} {}{why}", hook.decision))
-        }),
+        Kind::Lifecycle => read::<Lifecycle>(entry, |event| (name_of(&entry.payload), lifecycle(&event))),
+        Kind::Hook => read::<HookVerdict>(entry, |hook| (hook.event.clone(), hook_text(&hook))),
         Kind::Mcp => read::<Mcp>(entry, |mcp| {
-            (
-                method(&mcp.message).unwrap_or_else(|| "answer".to_owned()),
-                format!("{} {}", mcp.server, mcp.direction.replace('_', " ")),
-            )
+            let what = method(&mcp.message).unwrap_or_else(|| "answer".to_owned());
+            (what, format!("{} {}", mcp.server, mcp.direction.replace('_', " ")))
         }),
-        Kind::Model => read::<Model>(entry, |call| {
-            let text = match &call.refused {
-                Some(why) => format!("{} refused: {why}", call.model),
-                None => format!(
-                    "{} {} in {} ms: {} in, {} out, ${:.4}",
-                    call.model,
-                    call.status,
-                    call.duration_ms,
-                    call.input_tokens,
-                    call.output_tokens,
-                    call.cost_usd
-                ),
-            };
-            ("model_call".to_owned(), text)
-        }),
+        Kind::Model => read::<Model>(entry, |call| ("model_call".to_owned(), call_text(&call))),
         Kind::Egress => read::<Egress>(entry, |egress| {
             let verdict = if egress.allowed { "allowed" } else { "denied" };
-            let why = egress.reason.as_deref().map(|r| format!(": {r}")).unwrap_or_default();
-            (verdict.to_owned(), format!("{}:{}{why}", egress.host, egress.port))
+            (
+                verdict.to_owned(),
+                format!("{}:{}{}", egress.host, egress.port, because(egress.reason.as_deref())),
+            )
         }),
-        Kind::Resize => match wire::decode_size(payload) {
-            Some((cols, rows)) => {
-                one("resize", format!("{cols}×{rows}"), json!({ "cols": cols, "rows": rows }))
-            }
-            None => Vec::new(),
-        },
+        Kind::Seal => read::<Seal>(entry, |_| ("sealed".to_owned(), "the record was signed".to_owned())),
+        Kind::Logs => logs(entry),
+        kind => told(kind, &entry.payload)
+            .map(|(name, text, data)| line(entry, entry.time, name, &text, built(&data)))
+            .into_iter()
+            .collect(),
+    }
+}
+
+/// What a frame tells that is no JSON of ours: its name, a sentence, the data.
+fn told(kind: Kind, payload: &Bytes) -> Option<(&'static str, String, Value)> {
+    Some(match kind {
+        Kind::Resize => {
+            let (cols, rows) = wire::decode_size(payload)?;
+            ("resize", format!("{cols}×{rows}"), json!({ "cols": cols, "rows": rows }))
+        }
         Kind::Marker => {
             let label = inert(&String::from_utf8_lossy(payload));
-            one("marker", label.clone(), json!({ "label": label }))
+            ("marker", label.clone(), json!({ "label": label }))
         }
-        Kind::Logs => match ExportLogsServiceRequest::decode(payload.clone()) {
-            Ok(request) => {
-                let scopes = request.resource_logs.iter().flat_map(|r| &r.scope_logs);
-                scopes.flat_map(|s| &s.log_records).map(|record| log(entry, record)).collect()
-            }
-            Err(_) => Vec::new(),
-        },
-        Kind::Traces => match ExportTraceServiceRequest::decode(payload.clone()) {
-            Ok(request) => {
-                let spans = request.resource_spans.iter().flat_map(|r| &r.scope_spans).flat_map(|s| &s.spans);
-                let names: Vec<String> = spans.map(|span| inert(&span.name)).collect();
-                one(
-                    "spans",
-                    format!("{} spans: {}", names.len(), names.join(", ")),
-                    json!({ "names": names }),
-                )
-            }
-            Err(_) => Vec::new(),
-        },
-        Kind::Metrics => match ExportMetricsServiceRequest::decode(payload.clone()) {
-            Ok(request) => {
-                let metrics =
-                    request.resource_metrics.iter().flat_map(|r| &r.scope_metrics).flat_map(|s| &s.metrics);
-                let names: Vec<String> = metrics.map(|metric| inert(&metric.name)).collect();
-                one("metrics", format!("{} metrics", names.len()), json!({ "names": names }))
-            }
-            Err(_) => Vec::new(),
-        },
-        Kind::Transcript => match wire::split_head::<FilePiece>(payload) {
-            Ok((piece, bytes)) => {
-                let path = inert(&piece.path);
-                one(
-                    "transcript",
-                    format!("{path}: {} bytes", bytes.len()),
-                    json!({ "path": path, "bytes": bytes.len() }),
-                )
-            }
-            Err(_) => Vec::new(),
-        },
-        Kind::Injected => one("injected", "what the container was told to be".to_owned(), Value::Null),
-        Kind::Seal => read::<Seal>(entry, |_| ("sealed".to_owned(), "the record was signed".to_owned())),
+        Kind::Traces => {
+            let request = ExportTraceServiceRequest::decode(payload.clone()).ok()?;
+            let spans = request.resource_spans.iter().flat_map(|r| &r.scope_spans).flat_map(|s| &s.spans);
+            let names: Vec<String> = spans.map(|span| inert(&span.name)).collect();
+            ("spans", format!("{} spans: {}", names.len(), names.join(", ")), json!({ "names": names }))
+        }
+        Kind::Metrics => {
+            let request = ExportMetricsServiceRequest::decode(payload.clone()).ok()?;
+            let scopes = request.resource_metrics.iter().flat_map(|r| &r.scope_metrics);
+            let names: Vec<String> = scopes.flat_map(|s| &s.metrics).map(|m| inert(&m.name)).collect();
+            ("metrics", format!("{} metrics", names.len()), json!({ "names": names }))
+        }
+        Kind::Transcript => {
+            let (piece, bytes) = wire::split_head::<FilePiece>(payload).ok()?;
+            let (path, len) = (inert(&piece.path), bytes.len());
+            ("transcript", format!("{path}: {len} bytes"), json!({ "path": path, "bytes": len }))
+        }
+        Kind::Injected => ("injected", "what the container was told to be".to_owned(), Value::Null),
+        // Each has its own way into the timeline.
+        Kind::Lifecycle | Kind::Hook | Kind::Mcp | Kind::Model | Kind::Egress | Kind::Logs | Kind::Seal => {
+            return None;
+        }
         Kind::Output
         | Kind::Input
         | Kind::Segment
         | Kind::Request
         | Kind::Hello
         | Kind::Order
-        | Kind::Stalled => Vec::new(),
+        | Kind::Stalled => return None,
+    })
+}
+
+fn hook_text(hook: &HookVerdict) -> String {
+    let tool = hook.tool.as_deref().unwrap_or_default();
+    format!("{tool} {}{}", hook.decision, because(hook.reason.as_deref()))
+}
+
+fn call_text(call: &Model) -> String {
+    let Model { model, status, duration_ms, input_tokens, output_tokens, cost_usd, refused, .. } = call;
+    match refused {
+        Some(why) => format!("{model} refused: {why}"),
+        None => {
+            format!(
+                "{model} {status} in {duration_ms} ms: {input_tokens} in, {output_tokens} out, ${cost_usd:.4}"
+            )
+        }
     }
+}
+
+fn because(reason: Option<&str>) -> String {
+    reason.map(|reason| format!(": {reason}")).unwrap_or_default()
 }
 
 /// An event that is JSON in the journal, and is passed on as it stands there.
@@ -159,6 +151,13 @@ fn method(message: &RawValue) -> Option<String> {
         method: Option<String>,
     }
     serde_json::from_str::<Call>(message.get()).ok().filter(|_| raw::is_object(message))?.method
+}
+
+/// A line for each record of a batch.
+fn logs(entry: &Entry) -> Vec<Event> {
+    let Ok(request) = ExportLogsServiceRequest::decode(entry.payload.clone()) else { return Vec::new() };
+    let scopes = request.resource_logs.iter().flat_map(|r| &r.scope_logs);
+    scopes.flat_map(|s| &s.log_records).map(|record| log(entry, record)).collect()
 }
 
 fn log(entry: &Entry, record: &LogRecord) -> Event {
@@ -219,6 +218,9 @@ fn lifecycle(event: &Lifecycle) -> String {
         Lifecycle::Repaired { cut_bytes } => format!("{cut_bytes} bytes of a torn tail were cut"),
         Lifecycle::OrderUnread { error } | Lifecycle::SpoolDamaged { error } => error.clone(),
         Lifecycle::RecordsLost { from, through } => format!("records {from} to {through} of the guest"),
+        Lifecycle::FramesLost { from, through } => {
+            format!("frames {from} to {through} of the record had been on the disk")
+        }
         Lifecycle::Unrecorded { events } => format!("{events} events, while the disk took nothing"),
         Lifecycle::RequestRefused { path, bytes, error } => format!("{path}, {bytes} bytes: {error}"),
     }

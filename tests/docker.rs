@@ -131,6 +131,11 @@ async fn running_out_of_memory_is_named() {
 }
 
 #[tokio::test]
+async fn tmp_open_files_and_the_disk_are_limited() {
+    stories::tmp_open_files_and_the_disk_are_limited(Rung::Docker).await;
+}
+
+#[tokio::test]
 async fn any_image_of_the_users_works() {
     let daemon = Daemon::start(Rung::Docker).await;
     let request =

@@ -115,6 +115,12 @@ setsid python3 /tmp/bomb.py threads; setsid python3 /tmp/bomb.py processes; echo
 
 #[tokio::test]
 #[ignore = "needs gVisor"]
+async fn tmp_open_files_and_the_disk_are_limited() {
+    stories::tmp_open_files_and_the_disk_are_limited(Rung::Gvisor).await;
+}
+
+#[tokio::test]
+#[ignore = "needs gVisor"]
 async fn a_stop_and_the_time_to_live_end_even_what_ignores_signals() {
     let config = "[profiles.demo]\ncredential = \"demo\"\ngrace = \"1s\"";
     let daemon = Daemon::start_with(Rung::Gvisor, config).await;

@@ -32,7 +32,11 @@ pub async fn measure(options: &Options, report: &mut Report) -> anyhow::Result<(
         let pairs = Pairs::take(
             options,
             || timed(&daemon, profile),
-            async || Ok(pty::time_to(&docker, READY)?.as_secs_f64() * 1e3),
+            async || {
+                // The engine is to be as idle for the one as for the other.
+                quiet(&daemon, profile).await;
+                Ok(pty::time_to(&docker, READY)?.as_secs_f64() * 1e3)
+            },
         )
         .await?;
         report.add(Row::paired(&format!("{what}{suffix}"), "ms", pairs, "docker run -it", bound));

@@ -1,6 +1,8 @@
 //! A journal's folder that holds anything at all.
 //!
 //! - A frame that is read is written again as it was.
+//! - Readers and writers agree with [`oracle`], which looks at the bytes in its own way, on what is good, what is
+//!   damaged and what is a torn tail.
 //! - Reading and opening never panic. What is wrong is [`JournalError::Damaged`], and changes no file.
 //! - Opening cuts a torn tail and nothing else: what a reader saw before is what it sees afterwards, without
 //!   gaps up to where the writer goes on, and the chain that held still holds.
@@ -34,23 +36,35 @@ fn frames(bytes: &[u8]) {
     read_as_written(bytes);
     let scratch = super::scratch();
     let dir = scratch.path();
-    let mut count = 0;
-    for (first, content) in segments(bytes) {
+    let segments = segments(bytes);
+    let count = segments.len();
+    for (first, content) in &segments {
         fs::write(dir.join(format!("{first:020}.log")), content).expect("a segment");
-        count += 1;
     }
+    let expected = oracle::look(&segments);
     let (read, fault) = read_all(dir);
+    let told: Vec<_> = read.iter().map(|e| (e.seq, e.time, e.origin, e.kind as u8, &e.payload[..])).collect();
+    assert_eq!(told, expected.frames, "what is good is read");
+    assert_eq!(fault.is_some(), expected.torn.is_none(), "{fault:?}, and {:?} bytes are torn", expected.torn);
     fold(&read);
     let verified = verify(dir).ok();
     match Journal::open(dir, SessionId::default()) {
         Err(error) => {
             assert!(matches!(error, JournalError::Damaged { .. }), "{error}");
             assert_eq!(content(dir), bytes.len() as u64, "damage is left as it is");
+            let heads =
+                segments.iter().all(|(_, content)| content.len() > 33 && content[32] == Kind::Segment as u8);
+            assert!(
+                expected.torn.is_none() || verified.is_none() || !heads,
+                "it verifies, and cannot be opened: {error}"
+            );
         }
         Ok((journal, recovered)) => {
             if count <= 2 {
                 // Of a longer journal only the last two segments are looked at; readers look at all.
                 assert!(fault.is_none(), "opened, and yet a reader says: {fault:?}");
+                assert_eq!(Some(recovered.cut_bytes), expected.torn, "only a torn tail is cut");
+                assert_eq!(recovered.last_seq, expected.next - 1);
                 assert!(
                     recovered.last_seq - read.len() as u64 <= 1,
                     "a reader sees all but a new segment's head"
@@ -105,6 +119,78 @@ fn segments(bytes: &[u8]) -> Vec<(u64, &[u8])> {
 
 fn seq_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at + 8..at + 16].try_into().expect("eight bytes"))
+}
+
+/// The format, read from its description and with nobody's help: slow, and short enough to be seen to be right.
+mod oracle {
+    use sandbox_guest::frame::Kind;
+
+    /// Number, time, origin, kind and payload.
+    type Frame<'a> = (u64, u64, u64, u8, &'a [u8]);
+
+    pub struct Found<'a> {
+        /// The good frames in front of any damage.
+        pub frames: Vec<Frame<'a>>,
+        /// What comes after them.
+        pub next: u64,
+        /// Bytes of a torn tail; `None` where there is damage.
+        pub torn: Option<u64>,
+    }
+
+    pub fn look<'a>(segments: &[(u64, &'a [u8])]) -> Found<'a> {
+        let mut found = Found { frames: Vec::new(), next: 1, torn: Some(0) };
+        for (first, content) in segments {
+            if *first != found.next {
+                found.torn = None;
+                return found;
+            }
+            let mut rest = *content;
+            while let Some(frame) = good(rest).filter(|frame| frame.0 == found.next) {
+                found.frames.push(frame);
+                found.next += 1;
+                rest = &rest[33 + frame.4.len()..];
+            }
+            found.torn = is_torn(rest, found.next).then_some(rest.len() as u64);
+            if found.torn.is_none() {
+                return found;
+            }
+        }
+        found
+    }
+
+    /// The good frame that these bytes begin with.
+    fn good(bytes: &[u8]) -> Option<Frame<'_>> {
+        let len = length(bytes)?;
+        let whole = bytes.get(..33 + len).filter(|_| len <= 32 << 20)?;
+        let sum = [&whole[..4], &whole[8..]].concat();
+        let is_good = crc32c::crc32c(&sum).to_le_bytes() == whole[4..8];
+        (is_good && Kind::from_u8(whole[32]).is_some())
+            .then(|| (number(whole, 8), number(whole, 16), number(whole, 24), whole[32], &whole[33..]))
+    }
+
+    /// Whether these bytes, where frame `next` should begin, are what is left of a write: a part of one frame, or one
+    /// that is not good and behind which stand only zeros; and nothing in it is a frame that comes later.
+    fn is_torn(bytes: &[u8], next: u64) -> bool {
+        let Some(len) = length(bytes) else { return true };
+        if len > 32 << 20 || good(bytes).is_some() {
+            return false;
+        }
+        let behind = bytes.get(33 + len..).unwrap_or_default();
+        let later = |at: usize| {
+            good(&bytes[at..]).is_some_and(|(seq, ..)| seq > next && seq - next <= at as u64 / 33)
+        };
+        behind.iter().all(|byte| *byte == 0) && !(33..bytes.len()).any(later)
+    }
+
+    fn length(bytes: &[u8]) -> Option<usize> {
+        bytes
+            .get(..33)
+            .map(|header| u32::from_le_bytes([header[0], header[1], header[2], header[3]]) as usize)
+    }
+
+    fn number(bytes: &[u8], at: usize) -> u64 {
+        (0..8).rev().fold(0, |sum, byte| sum << 8 | u64::from(bytes[at + byte]))
+    }
 }
 
 /// All that a reader sees, and what stops it if not the end.
@@ -200,10 +286,14 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let torn = two[..two.len() - 5].to_vec();
     let mut zeros = whole.clone();
     zeros.extend([0; 100]);
+    // A length that points past the end, and good frames behind it.
+    let mut long = whole.clone();
+    let second = frame_end(&long, 0).expect("a first frame");
+    long[second + 2] ^= 1 << 4;
     let index = scratch.path().join("keyframes");
     let mut keyframes = Index::open(scratch.path()).expect("opened");
     (1..4).for_each(|n| keyframes.push(keyframe(n)).expect("pushed"));
-    vec![whole, two, torn, zeros, fs::read(index).expect("read")]
+    vec![whole, two, torn, zeros, long, fs::read(index).expect("read")]
 }
 
 /// Something of each kind, as the daemon and the guest write it.

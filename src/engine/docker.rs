@@ -1,10 +1,4 @@
 //! The Docker engine, over its socket. The API version is negotiated, so that old engines serve too.
-//!
-//! A container is hardened by what stands in [`body`]: no network, a read-only root, all capabilities
-//! dropped but the three that the guest needs to hand things to the session's user (`CHOWN`, `SETUID`,
-//! `SETGID`), no new privileges, the engine's default seccomp profile, limits on processors, memory,
-//! processes and open files, small file systems in memory for what must be writable, and no log driver
-//! (it would keep a second, unmasked copy of the terminal).
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,10 +10,7 @@ use async_trait::async_trait;
 use bollard::{
     API_DEFAULT_VERSION, Docker,
     errors::Error,
-    models::{
-        ContainerCreateBody, EventMessage, HostConfig, HostConfigLogConfig, ResourcesUlimits, RestartPolicy,
-        RestartPolicyNameEnum, Runtime, VolumeCreateRequest,
-    },
+    models::{EventMessage, Runtime, VolumeCreateRequest},
     query_parameters::{
         CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, EventsOptionsBuilder,
         InspectContainerOptions, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
@@ -34,19 +25,21 @@ use tokio::{
 };
 
 use super::{
-    Engine, EngineError, FOLDER, Found, GUEST, HOME, Health, LABEL_INSTANCE, LABEL_SESSION, News, SETTINGS,
-    State, Unit, WORKSPACE, labels,
+    Engine, EngineError, Found, Health, LABEL_INSTANCE, LABEL_SESSION, News, State, Unit, WORKSPACE,
 };
 use crate::{
     clock,
     id::{InstanceId, SessionId},
-    spec::is_gvisor,
 };
+
+mod body;
+mod etc;
+
+use body::body;
+use etc::Etc;
 
 /// How long one call of the engine may take.
 const TIMEOUT: u64 = 120; // seconds
-/// What a container calls itself.
-const HOSTNAME: &str = "sandbox";
 /// How long to wait for a removal that somebody else began.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two looks at it.
@@ -59,15 +52,17 @@ pub struct DockerEngine {
     docker: Docker,
     socket: String,
     guest: String,
+    etc: Etc,
     instance: InstanceId,
 }
 
 impl DockerEngine {
-    /// An engine at this socket; `guest` is the guest's binary on the engine's host. The engine need not
-    /// be up yet.
+    /// An engine at this socket; `guest` is the guest's binary on the engine's host, and `etc` a folder there
+    /// for files that containers share. The engine need not be up yet.
     pub async fn connect(
         socket: &Path,
         guest: &Path,
+        etc: &Path,
         instance: InstanceId,
     ) -> Result<DockerEngine, EngineError> {
         let at = socket.display().to_string();
@@ -80,7 +75,8 @@ impl DockerEngine {
                 docker
             }
         };
-        Ok(DockerEngine { docker, socket: at, guest: guest.display().to_string(), instance })
+        let guest = guest.display().to_string();
+        Ok(DockerEngine { docker, socket: at, guest, etc: Etc::new(etc), instance })
     }
 
     async fn wait_until_gone(&self, session: SessionId) -> Result<(), EngineError> {
@@ -141,9 +137,15 @@ impl Engine for DockerEngine {
             };
             self.docker.create_volume(request).await.map_err(self.failed("making the session's volume"))?;
         }
+        let doing = "writing the files of /etc";
+        self.etc.write().map_err(|e| EngineError::Failed { doing, error: e.to_string() })?;
         let name = container(unit.session);
         let options = CreateContainerOptionsBuilder::new().name(&name).build();
-        match self.docker.create_container(Some(options), body(unit, self.instance, &self.guest)).await {
+        match self
+            .docker
+            .create_container(Some(options), body(unit, self.instance, &self.guest, &self.etc))
+            .await
+        {
             Err(error) if status(&error) == Some(404) => {
                 return Err(EngineError::NoImage(unit.image.clone()));
             }
@@ -267,89 +269,6 @@ impl Engine for DockerEngine {
             sleep(RETRY).await;
         }
     }
-}
-
-/// Everything that makes a container a sandbox.
-fn body(unit: &Unit, instance: InstanceId, guest: &str) -> ContainerCreateBody {
-    let limits = &unit.limits;
-    let memory = signed(limits.memory.as_u64());
-    let binds = vec![
-        format!("{guest}:{GUEST}:ro"),
-        format!("{}:{FOLDER}", unit.folder.display()),
-        format!("{}:{HOME}", home(&unit.volume)),
-        format!("{}:{WORKSPACE}", workspace(&unit.volume)),
-    ];
-    let tmpfs = HashMap::from([
-        ("/tmp".to_owned(), format!("rw,nosuid,nodev,exec,mode=1777,size={}", limits.tmp.as_u64())),
-        ("/var/tmp".to_owned(), format!("rw,nosuid,nodev,mode=1777,size={}", limits.tmp.as_u64())),
-        ("/run".to_owned(), "rw,nosuid,nodev,noexec,mode=755,size=4m".to_owned()),
-        (SETTINGS.to_owned(), "rw,nosuid,nodev,noexec,mode=755,size=4m".to_owned()),
-    ]);
-    let host = HostConfig {
-        // Not `NetworkDisabled`, which leaves out `lo` and /etc/hosts too: gVisor has then nothing to listen
-        // on, and no program knows localhost.
-        network_mode: Some("none".to_owned()),
-        // Else the host's name servers and domains are shown to whoever reads /etc/resolv.conf.
-        dns: Some(vec!["127.0.0.1".to_owned()]),
-        dns_search: Some(vec![".".to_owned()]),
-        extra_hosts: Some(vec![format!("{HOSTNAME}:127.0.0.1")]),
-        readonly_rootfs: Some(!unit.sudo),
-        // Root has no use for raw sockets without a network, nor for devices.
-        cap_drop: Some(if unit.sudo {
-            ["NET_RAW", "MKNOD"].map(str::to_owned).to_vec()
-        } else {
-            vec!["ALL".to_owned()]
-        }),
-        cap_add: (!unit.sudo).then(|| ["CHOWN", "SETUID", "SETGID"].map(str::to_owned).to_vec()),
-        security_opt: (!unit.sudo).then(|| vec!["no-new-privileges".to_owned()]),
-        nano_cpus: Some((limits.cpus * 1e9) as i64),
-        memory: Some(memory),
-        memory_swap: Some(memory),
-        pids_limit: Some(tasks(unit)),
-        // A core dump would be a copy of the program's secrets on the session's own disk. (Open files are
-        // limited by the guest: the engine may not be able to set more than it has itself.)
-        ulimits: Some(vec![ResourcesUlimits { name: Some("core".to_owned()), soft: Some(0), hard: Some(0) }]),
-        binds: Some(binds),
-        tmpfs: Some(tmpfs),
-        shm_size: Some(signed(64 << 20)),
-        log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
-        restart_policy: Some(RestartPolicy {
-            name: Some(RestartPolicyNameEnum::NO),
-            maximum_retry_count: None,
-        }),
-        runtime: unit.runtime.clone(),
-        init: Some(false),
-        ..HostConfig::default()
-    };
-    ContainerCreateBody {
-        image: Some(unit.image.clone()),
-        hostname: Some(HOSTNAME.to_owned()),
-        user: Some("0:0".to_owned()),
-        working_dir: Some("/".to_owned()),
-        entrypoint: Some(vec![GUEST.to_owned()]),
-        cmd: Some(vec!["init".to_owned()]),
-        env: Some(vec![format!("SANDBOX_DIR={FOLDER}")]),
-        labels: Some(labels(instance, unit.session, unit.generation).into_iter().collect()),
-        host_config: Some(host),
-        ..ContainerCreateBody::default()
-    }
-}
-
-/// How many tasks of the host a container may have. Inside gVisor the guest holds the session to its limit,
-/// since a program's processes are not the host's: gVisor runs each on a stub with a thread a processor and
-/// two more, and dies itself where it can have none. So the host's limit is the wall behind the limit.
-fn tasks(unit: &Unit) -> i64 {
-    /// Most that gVisor itself was seen to need is a fifth of this.
-    const OWN: i64 = 256;
-    if !is_gvisor(unit.runtime.as_deref()) {
-        return unit.limits.pids;
-    }
-    let threads = 2 + unit.limits.cpus.ceil().max(2.0) as i64;
-    unit.limits.pids.saturating_mul(threads).saturating_add(OWN)
-}
-
-fn signed(bytes: u64) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 fn container(session: SessionId) -> String {

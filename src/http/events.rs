@@ -123,7 +123,6 @@ fn server_sent(event: &Event) -> sse::Event {
     sse::Event::default().id(event.seq.to_string()).data(answer::text(event))
 }
 
-/// The journal's events from `from` on, in batches; with `follow`, until the session has ended.
 fn last_event(value: &HeaderValue) -> Result<u64, Failure> {
     value.to_str().ok().and_then(|text| text.parse().ok()).ok_or_else(|| Failure::Invalid {
         field: Some("Last-Event-ID".to_owned()),
@@ -131,6 +130,7 @@ fn last_event(value: &HeaderValue) -> Result<u64, Failure> {
     })
 }
 
+/// The journal's events from `from` on, in batches; with `follow`, until the session has ended.
 fn read(
     state: AppState,
     id: SessionId,

@@ -32,7 +32,7 @@ impl Reader {
 
     /// Reads from the frame that begins at `position`, which is `seq`.
     pub fn open_at(dir: &Path, position: Position, seq: u64) -> Result<Reader, JournalError> {
-        let walk = Walk::open(&segment_path(dir, position.segment), position.offset)?;
+        let walk = Walk::open(&segment_path(dir, position.segment), position.offset, seq)?;
         Ok(Reader { segment: position.segment, walk: Some(walk), next: seq, ..Reader::open(dir, seq) })
     }
 
@@ -56,7 +56,7 @@ impl Reader {
             let step = walk.step(|kind| next >= from && kinds.as_ref().is_none_or(|k| k.contains(&kind)))?;
             match step {
                 Step::End if !walk.is_current()? => {
-                    self.walk = Some(Walk::open(&segment_path(&self.dir, self.segment), before)?);
+                    self.walk = Some(Walk::open(&segment_path(&self.dir, self.segment), before, next)?);
                 }
                 Step::End if self.enter_segment()? => {}
                 Step::End => match self.gap()? {
@@ -101,7 +101,7 @@ impl Reader {
                 _ => Ok(false),
             };
         };
-        self.walk = Some(Walk::open(&segment_path(&self.dir, first), 0)?);
+        self.walk = Some(Walk::open(&segment_path(&self.dir, first), 0, first)?);
         self.segment = first;
         self.next = first;
         Ok(true)

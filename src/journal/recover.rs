@@ -104,7 +104,7 @@ fn scan(
     requests: &mut Requests,
     recovered: &mut Recovered,
 ) -> Result<End, JournalError> {
-    let mut walk = Walk::open(path, 0)?;
+    let mut walk = Walk::open(path, 0, first)?;
     let mut found = End { next: first, ..End::default() };
     while let Step::Frame(head, header, payload) = walk.step(|_| true)? {
         let damaged =

@@ -60,7 +60,7 @@ pub fn verify(dir: &Path) -> Result<Verified, JournalError> {
     let mut found = Verified { frames: 0, bytes: 0, chain: hex(&hash), seal: None };
     for first in segments(dir)? {
         let path = segment_path(dir, first);
-        let mut walk = Walk::open(&path, 0)?;
+        let mut walk = Walk::open(&path, 0, first)?;
         loop {
             let at = walk.offset;
             let damaged = |problem: String| JournalError::Damaged { path: path.clone(), at, problem };

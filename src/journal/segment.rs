@@ -13,12 +13,14 @@ use super::JournalError;
 
 const BUFFER: usize = 256 << 10; // bytes
 
-/// A segment, read from some byte on.
+/// A segment, read from some frame on.
 pub(super) struct Walk {
     path: PathBuf,
     file: BufReader<File>,
     /// Where the next frame begins.
     pub(super) offset: u64,
+    /// Its number.
+    next: u64,
 }
 
 /// What stands at a place.
@@ -32,11 +34,12 @@ pub(super) enum Step {
 }
 
 impl Walk {
-    pub(super) fn open(path: &Path, offset: u64) -> Result<Walk, JournalError> {
+    /// From frame `next` on, which begins at `offset`.
+    pub(super) fn open(path: &Path, offset: u64, next: u64) -> Result<Walk, JournalError> {
         let error = |e| JournalError::io(path, e);
         let mut file = BufReader::with_capacity(BUFFER, File::open(path).map_err(error)?);
         file.seek(SeekFrom::Start(offset)).map_err(error)?;
-        Ok(Walk { path: path.to_owned(), file, offset })
+        Ok(Walk { path: path.to_owned(), file, offset, next })
     }
 
     /// The next frame. `wanted` says whether its payload is needed; where it is not, it is passed over.
@@ -59,11 +62,12 @@ impl Walk {
         let mut payload = vec![0; len];
         let have = fill(&mut self.file, &mut payload).map_err(|e| JournalError::io(&self.path, e))?;
         if have < len {
-            return self.end((HEADER + have) as u64);
+            return self.torn(&FrameError::Torn, (HEADER + have) as u64);
         }
         match frame::check(&header, &payload) {
             Ok(head) => {
                 self.offset += (HEADER + len) as u64;
+                self.next = head.seq.saturating_add(1);
                 Ok(Step::Frame(head, header, payload))
             }
             Err(error) => self.wrong(&error, (HEADER + len) as u64, true),
@@ -74,7 +78,7 @@ impl Walk {
         let error = |e| JournalError::io(&self.path, e);
         let end = self.offset + HEADER as u64 + len;
         if self.file.get_ref().metadata().map_err(error)?.len() < end {
-            return self.end(HEADER as u64);
+            return self.torn(&FrameError::Torn, HEADER as u64);
         }
         self.file.seek_relative(len.cast_signed()).map_err(error)?;
         self.offset = end;
@@ -84,7 +88,9 @@ impl Walk {
             u64::from_le_bytes(bytes)
         };
         let kind = Kind::from_u8(header[32]).unwrap_or(Kind::Marker);
-        Ok(Step::Passed(Head { seq: field(8), time: field(16), origin: field(24), kind }))
+        let head = Head { seq: field(8), time: field(16), origin: field(24), kind };
+        self.next = head.seq.saturating_add(1);
+        Ok(Step::Passed(head))
     }
 
     /// Whether the file that is read is still the segment: one that was in doubt is replaced by another.
@@ -101,14 +107,46 @@ impl Walk {
         Ok(Step::End)
     }
 
+    /// What is not all there is a torn tail, unless its length is wrong: then good frames stand behind its header.
+    fn torn(&mut self, error: &FrameError, read: u64) -> Result<Step, JournalError> {
+        if self.is_followed()? && !self.is_whole()? {
+            return self.damaged(error);
+        }
+        self.end(read)
+    }
+
     /// A bad frame behind which nothing stands is a torn tail: a write that the machine did not finish. Zeros
     /// are nothing: space that was allocated and never written before a power cut, which a frame may begin
     /// well in front of. One that anything else follows is damage.
     fn wrong(&mut self, error: &FrameError, read: u64, whole: bool) -> Result<Step, JournalError> {
         if whole && self.is_empty_from(self.offset + read)? {
-            return self.end(read);
+            return self.torn(error, read);
         }
+        self.damaged(error)
+    }
+
+    fn damaged(&self, error: &FrameError) -> Result<Step, JournalError> {
         Err(JournalError::Damaged { path: self.path.clone(), at: self.offset, problem: error.to_string() })
+    }
+
+    /// Whether good frames stand anywhere behind this one's first byte.
+    fn is_followed(&self) -> Result<bool, JournalError> {
+        let mut rest = Vec::new();
+        self.again()?.read_to_end(&mut rest).map_err(|e| JournalError::io(&self.path, e))?;
+        Ok(frame::last_behind(&rest, self.next).is_some())
+    }
+
+    /// Whether this frame is good by now: its writer may have been at work while it was read.
+    fn is_whole(&self) -> Result<bool, JournalError> {
+        Ok(matches!(frame::read(&mut BufReader::new(self.again()?)), Ok(Some(_))))
+    }
+
+    /// The file, at this frame.
+    fn again(&self) -> Result<File, JournalError> {
+        let error = |e| JournalError::io(&self.path, e);
+        let mut file = File::open(&self.path).map_err(error)?;
+        file.seek(SeekFrom::Start(self.offset)).map_err(error)?;
+        Ok(file)
     }
 
     /// Whether there is nothing but zeros from here on.

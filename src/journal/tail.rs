@@ -192,7 +192,8 @@ fn write_anew(path: &Path, len: u64) -> io::Result<()> {
 
 fn copy(path: &Path, len: u64, to: &mut File) -> io::Result<()> {
     let lost = |problem: String| io::Error::other(format!("what was not on the disk is lost: {problem}"));
-    let mut walk = Walk::open(path, 0).map_err(io::Error::other)?;
+    // What ends early is an error here in any case, so the number of its first frame is of no account.
+    let mut walk = Walk::open(path, 0, 1).map_err(io::Error::other)?;
     let mut to = io::BufWriter::with_capacity(1 << 20, to);
     while walk.offset < len {
         match walk.step(|_| true).map_err(|e| lost(e.to_string()))? {

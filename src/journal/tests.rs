@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::keys::SigningKey;
 
+mod damage;
 mod disk;
 
 const SMALL: u64 = 2000; // bytes: segments are rolled often

@@ -13,11 +13,12 @@ use tokio::sync::watch;
 use super::{
     Draft, JournalError, Position, Reader, Recovered, SegmentHead, VERSION,
     commit::Turns,
+    mark,
     recover::{self, Requests},
     segment_path, segments,
     tail::Tail,
 };
-use crate::{clock, id::SessionId, keys::hex};
+use crate::{bounds, clock, id::SessionId, keys::hex};
 
 /// The longest segment.
 const SEGMENT_LIMIT: u64 = 64 << 20; // bytes
@@ -53,7 +54,7 @@ struct Writer {
 impl Journal {
     /// Makes a new journal in `dir`, which must not hold one.
     pub fn create(dir: &Path, session: SessionId) -> Result<Journal, JournalError> {
-        Journal::create_with(dir, session, SEGMENT_LIMIT)
+        Journal::create_with(dir, session, segment_limit())
     }
 
     pub(super) fn create_with(
@@ -79,7 +80,7 @@ impl Journal {
     /// Opens a journal that an earlier daemon wrote, cutting a torn tail back to the last good frame. Where
     /// that daemon did not get as far as to make one, it is made.
     pub fn open(dir: &Path, session: SessionId) -> Result<(Journal, Recovered), JournalError> {
-        Journal::open_with(dir, session, SEGMENT_LIMIT)
+        Journal::open_with(dir, session, segment_limit())
     }
 
     pub(super) fn open_with(
@@ -98,6 +99,8 @@ impl Journal {
         let path = segment_path(dir, segment);
         recovered.cut_bytes = recover::cut(&path, end.offset)?;
         recovered.last_seq = end.next - 1;
+        recovered.lost =
+            mark::read(dir).filter(|committed| *committed >= end.next).map(|committed| (end.next, committed));
         let mut bytes_before = 0;
         for first in &all[..all.len() - 1] {
             let path = segment_path(dir, *first);
@@ -196,6 +199,11 @@ impl Journal {
             writer.tail.settle(&pending, &synced);
             journal.shared.doubtful.send_replace(writer.tail.is_doubtful());
             drop(writer);
+            if synced.is_ok()
+                && let Err(error) = mark::note(&journal.shared.dir, last)
+            {
+                tracing::debug!(%error, path = %path.display(), "how far it is committed could not be noted");
+            }
             turn.end(synced.is_ok().then_some(last));
             synced.map(drop).map_err(|e| JournalError::io(&path, e))
         });
@@ -284,6 +292,10 @@ impl Journal {
     fn lock(&self) -> MutexGuard<'_, Writer> {
         self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn segment_limit() -> u64 {
+    bounds::bytes("SANDBOXCTL_SEGMENT_BYTES", SEGMENT_LIMIT)
 }
 
 /// Hash of everything up to and with a frame.

@@ -6,13 +6,14 @@
 //! is told, so that an export that follows sees the whole of it. Only then may the folder go.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use sandbox_guest::{
-    frame::{self, FrameError, Kind},
+    frame::{self, FrameError, HEADER, Kind, MAX_PAYLOAD},
     wire::{self, Order},
 };
 use tokio::{
@@ -42,6 +43,8 @@ const REMOVE_RETRY: Duration = Duration::from_secs(2);
 const KILLED: i32 = 128 + nix::libc::SIGKILL;
 /// Tries before a container is left to the supervisor, which removes what is nobody's.
 const REMOVE_TRIES: u32 = 3;
+/// The longest file of a spool that a guest makes: what one holds when it takes its last record, and that.
+const SPOOL_FILE: u64 = (4 << 20) + MAX_PAYLOAD as u64; // bytes
 /// Between two tries of a disk that takes nothing.
 const DISK_RETRY: Duration = Duration::from_millis(500);
 
@@ -268,16 +271,21 @@ impl Spool {
     fn frames(self) -> impl Iterator<Item = Result<frame::Frame, String>> {
         self.files.into_iter().flat_map(|path| {
             let mut reader = Some(fs::File::open(&path).map(io::BufReader::new));
+            let (mut offset, mut next) = (0, 1);
             std::iter::from_fn(move || {
                 let read = match reader.as_mut()? {
                     Ok(file) => match frame::read(file) {
-                        Err(FrameError::Torn) => Ok(None),
+                        Err(FrameError::Torn) if !is_followed(&path, offset, next) => Ok(None),
                         read => read.map_err(|e| e.to_string()),
                     },
                     Err(error) => Err(error.to_string()),
                 };
                 match read {
-                    Ok(Some(frame)) => Some(Ok(frame)),
+                    Ok(Some(frame)) => {
+                        offset += (HEADER + frame.payload.len()) as u64;
+                        next = frame.head.seq.saturating_add(1);
+                        Some(Ok(frame))
+                    }
                     Ok(None) => None,
                     Err(error) => {
                         reader = None;
@@ -287,6 +295,16 @@ impl Spool {
             })
         })
     }
+}
+
+/// Whether good frames stand behind the one that begins at `offset`, should be `number`, and is not all there.
+fn is_followed(path: &Path, offset: u64, number: u64) -> bool {
+    let mut rest = Vec::new();
+    let read = fs::File::open(path).and_then(|mut file| {
+        file.seek(SeekFrom::Start(offset))?;
+        file.take(SPOOL_FILE).read_to_end(&mut rest)
+    });
+    read.is_ok() && frame::last_behind(&rest, number).is_some()
 }
 
 /// Whether a guest left nothing there that the journal could be without.

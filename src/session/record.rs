@@ -22,7 +22,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Shared, Snapshot, restore::SUMMARY};
+use super::{
+    Shared, Snapshot,
+    restore::{Kept, SUMMARY},
+};
 use crate::{
     clock,
     event::Lifecycle,
@@ -278,9 +281,10 @@ impl Record {
             self.keyframe();
         }
         let (seq, summary) = self.shared.recorder.summary();
-        if seq > self.summary_at && (now || seq > self.summary_at + 64) {
+        if now || seq > self.summary_at + 64 {
             self.summary_at = seq;
-            if let Err(error) = write_atomically(&self.dir.join(SUMMARY), &(seq, summary)) {
+            let kept = Kept { seq, summary, active: self.shared.recorder.active() };
+            if let Err(error) = write_atomically(&self.dir.join(SUMMARY), &kept) {
                 tracing::warn!(session = %self.shared.id, %error, "the summary so far could not be kept");
             }
         }

@@ -9,19 +9,32 @@
 use std::{fs, io, path::Path};
 
 use sandbox_guest::wire;
+use serde::{Deserialize, Serialize};
 
 use crate::{
+    clock,
     event::Lifecycle,
     id::SessionId,
-    journal::{Index, Journal, JournalError, Kind, Reader},
-    recorder::Recorder,
+    journal::{Index, Journal, JournalError, Kind, Reader, Recovered},
+    recorder::{self, Recorder},
     screen::Screen,
     spec::Spec,
     summary::Summary,
 };
 
-/// File of the summary so far, and of the frame that it stands for.
+/// File of the summary so far: [`Kept`].
 pub(super) const SUMMARY: &str = "summary.json";
+
+/// What a daemon keeps of its fold over the journal. All of it can be had from the frames again, but for input
+/// that leaves none.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Kept {
+    /// The last frame that it stands for.
+    pub(super) seq: u64,
+    pub(super) summary: Summary,
+    /// Last output, input or telemetry, in µs since the Unix epoch.
+    pub(super) active: u64,
+}
 
 /// A session as its last daemon left it.
 pub struct Restored {
@@ -35,6 +48,8 @@ pub struct Restored {
     pub last_record: u64,
     /// Bytes of a torn tail that were cut off.
     pub cut_bytes: u64,
+    /// Frames that were on the disk once and are not any more: the first and the last.
+    pub lost: Option<(u64, u64)>,
 }
 
 impl Restored {
@@ -44,8 +59,8 @@ impl Restored {
         let (index, screen) = screen(dir, journal.dir(), recovered.last_seq, spec)?;
         let (summary, active) = summary(dir, journal.dir(), recovered.last_seq)?;
         let recorder = Recorder::new(journal, recovered.last_seq, summary, active);
-        let (last_record, cut_bytes) = (recovered.last_record, recovered.cut_bytes);
-        Ok(Restored { recorder, index, screen, last_record, cut_bytes })
+        let Recovered { last_record, cut_bytes, lost, .. } = recovered;
+        Ok(Restored { recorder, index, screen, last_record, cut_bytes, lost })
     }
 
     /// Notes in the journal that it was taken over, and how.
@@ -56,6 +71,11 @@ impl Restored {
             let journal = self.recorder.journal().dir().display();
             tracing::warn!(%journal, cut_bytes = self.cut_bytes, "the journal had a torn tail");
             self.recorder.note(Kind::Lifecycle, &Lifecycle::Repaired { cut_bytes: self.cut_bytes });
+        }
+        if let Some((from, through)) = self.lost {
+            let journal = self.recorder.journal().dir().display();
+            tracing::error!(%journal, from, through, "frames are lost that had been on the disk");
+            self.recorder.note(Kind::Lifecycle, &Lifecycle::FramesLost { from, through });
         }
     }
 }
@@ -87,28 +107,32 @@ fn screen(dir: &Path, journal: &Path, last: u64, spec: &Spec) -> Result<(Index, 
     Ok((index, screen))
 }
 
-/// The summary that was kept, with the frames after it; and when the last of them was.
+/// The summary that was kept, with the frames after it; and when the session was last active. One that never was
+/// counts from its beginning, as it does for the daemon that begins it.
 fn summary(dir: &Path, journal: &Path, last: u64) -> Result<(Summary, u64), JournalError> {
     let path = dir.join(SUMMARY);
-    let (mut seq, mut summary) = kept_summary(&path).unwrap_or_default();
-    if seq > last {
+    let mut kept = kept_summary(&path);
+    if kept.as_ref().is_some_and(|kept| kept.seq > last) {
         // Left there, it would be believed by a daemon that finds the journal grown again.
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(JournalError::Io { path, error });
             }
-            _ => (seq, summary) = Default::default(),
+            _ => kept = None,
         }
     }
-    let mut active = 0;
+    let (seq, mut summary, mut active) =
+        kept.map_or_else(Default::default, |Kept { seq, summary, active }| (seq, summary, active));
     for entry in Reader::open(journal, seq + 1) {
         let entry = entry?;
-        active = active.max(entry.time);
+        if active == 0 || recorder::is_activity(entry.kind) {
+            active = active.max(entry.time);
+        }
         summary.apply(&entry);
     }
-    Ok((summary, active))
+    Ok((summary, if active == 0 { clock::now() } else { active }))
 }
 
-fn kept_summary(path: &Path) -> Option<(u64, Summary)> {
+fn kept_summary(path: &Path) -> Option<Kept> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }

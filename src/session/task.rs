@@ -1,6 +1,6 @@
 //! The session's task: from the container's start to the hand-over to [`super::finish`].
 
-use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{
     net::UnixListener,
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     api,
-    engine::{Engine, State, Unit},
+    engine::{Engine, Unit},
     feed::Feed,
     gateway,
     inject::Injection,
@@ -37,7 +37,7 @@ pub(super) const START_LIMIT: Duration = Duration::from_secs(60);
 /// How long a session's guest may be away before the engine is asked about it.
 pub(super) const LOST_LIMIT: Duration = Duration::from_secs(2);
 /// How long after the grace a stopping session's container is removed by force.
-const STOP_SLACK: Duration = Duration::from_secs(4);
+pub(super) const STOP_SLACK: Duration = Duration::from_secs(4);
 /// How often the clock, the limits and the view are looked at.
 const TICK: Duration = Duration::from_secs(1);
 /// Commands that wait for the task.
@@ -163,7 +163,7 @@ pub(super) struct Task {
 }
 
 /// Why the loop was left.
-enum Left {
+pub(super) enum Left {
     /// The program has ended and its last record is in the journal.
     Exited,
     /// The container is gone, or is to be removed.
@@ -263,21 +263,6 @@ impl Task {
         }
     }
 
-    /// Goes on where an earlier daemon was when it ended: between a record and what follows from it.
-    async fn resume(&mut self) -> Option<Left> {
-        if self.phase == Phase::Ended {
-            return Some(Left::Dead);
-        }
-        if let Some(ended) = self.life.ended.take() {
-            self.ended(ended);
-            return Some(Left::Exited);
-        }
-        if self.life.started.is_some() && self.phase < Phase::Running {
-            self.enter(Phase::Running).await;
-        }
-        None
-    }
-
     async fn bring_up_and_live(&mut self, commands: &mut mpsc::Receiver<Command>) -> Left {
         match self.bring_up(commands).await {
             Ok(()) => self.live(commands).await,
@@ -285,46 +270,6 @@ impl Task {
                 self.reason.get_or_insert(reason);
                 Left::Dead
             }
-        }
-    }
-
-    /// Makes the container, unless it is there. A stop is heard while the engine works, and carried out when
-    /// it has: a call that is dropped half-way could leave a container behind.
-    async fn bring_up(&mut self, commands: &mut mpsc::Receiver<Command>) -> Result<(), Reason> {
-        (self.deadline, self.start_by) =
-            (Some(Instant::now() + self.patience()), Instant::now() + START_LIMIT);
-        if self.origin == Origin::Adopted {
-            return Ok(());
-        }
-        if !self.can_start {
-            return Err(Reason::KeyLost);
-        }
-        self.enter(Phase::Starting).await;
-        if self.origin == Origin::Spare {
-            // Its guest has been waiting: if it is there at all, it says hello at once.
-            self.deadline = Some(Instant::now() + LOST_LIMIT);
-            return Ok(());
-        }
-        let (engine, unit) = (Arc::clone(&self.engine), self.unit.clone());
-        let mut made = pin!(engine.start(&unit));
-        loop {
-            tokio::select! {
-                made = &mut made => return match (made, self.reason.clone()) {
-                    (_, Some(reason)) => Err(reason),
-                    (Err(error), None) => Err(Reason::Engine { error: error.to_string() }),
-                    (Ok(()), None) => Ok(()),
-                },
-                Some(command) = commands.recv() => self.obey(command).await,
-            }
-        }
-    }
-
-    /// How long the guest may be silent.
-    fn patience(&self) -> Duration {
-        match self.phase {
-            Phase::Spare | Phase::Requested | Phase::Starting => START_LIMIT,
-            Phase::Running | Phase::Ended => LOST_LIMIT,
-            Phase::Stopping => self.shared.spec.profile.grace + STOP_SLACK,
         }
     }
 
@@ -362,7 +307,7 @@ impl Task {
         }
     }
 
-    async fn obey(&mut self, command: Command) {
+    pub(super) async fn obey(&mut self, command: Command) {
         match command {
             Command::Snapshot(reply) => {
                 reply.send(self.record.snapshot()).ok();
@@ -390,52 +335,5 @@ impl Task {
         let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
         // Full means that the guest does not read; the deadline ends it then.
         self.shared.orders.try_send(Order::Stop { grace_ms }).ok();
-    }
-
-    /// Asks the engine about the container, because it is said to have died or (`late`) because the deadline has
-    /// passed: tells what comes of it.
-    async fn look_at_container(&mut self, late: bool) -> Option<Left> {
-        if late {
-            self.deadline = None;
-            if self.reason.is_some() {
-                return Some(Left::Dead);
-            }
-        }
-        let now = Instant::now();
-        match self.engine.state(self.unit.session).await {
-            Ok(State::Running) if self.phase == Phase::Starting => {
-                if now < self.start_by {
-                    self.deadline = Some(self.start_by);
-                    return None;
-                }
-                let what = if self.connected { "begin the program" } else { "report" };
-                let error = format!("the guest did not {what} within {} s", START_LIMIT.as_secs());
-                self.reason = Some(Reason::Engine { error });
-                Some(Left::Dead)
-            }
-            Ok(State::Running) => {
-                if late && !self.connected {
-                    self.deadline = Some(now + LOST_LIMIT);
-                }
-                None
-            }
-            // A spare that died before anybody knew is nobody's loss.
-            Ok(_) if self.origin == Origin::Spare && self.phase == Phase::Starting && !self.connected => {
-                Some(Left::Spoiled)
-            }
-            // Its last records lie in the spool, and its exit may be among them: `finish` looks.
-            Ok(State::Exited { oom, .. }) => {
-                if oom {
-                    self.reason.get_or_insert(Reason::Oom);
-                }
-                Some(Left::Dead)
-            }
-            Ok(State::Gone) => Some(Left::Dead),
-            Err(error) => {
-                tracing::warn!(session = %self.shared.id, %error, "the engine cannot tell about the container");
-                self.deadline = Some(now + LOST_LIMIT);
-                None
-            }
-        }
     }
 }

@@ -33,6 +33,8 @@ pub struct Completeness {
     pub tools_in_events: u64,
     /// Processes of the client.
     pub client_processes: u64,
+    /// Records that are known to be lost: bad on the disk before they could be read again.
+    pub records_lost: u64,
 }
 
 impl Completeness {
@@ -40,7 +42,7 @@ impl Completeness {
     pub fn share(&self) -> Option<f64> {
         let calls = self.model_calls_at_gateway;
         let tools = self.tools_at_hooks;
-        let expected = self.events_expected + calls + tools;
+        let expected = (self.events_expected + calls + tools).saturating_add(self.records_lost);
         let seen = self.events_seen + calls.min(self.model_calls_in_events) + tools.min(self.tools_in_events);
         #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
         (expected > 0).then(|| seen as f64 / expected as f64)

@@ -22,6 +22,8 @@ pub struct Life {
     pub started: Option<u64>,
     /// How its program ended, or failed to begin.
     pub ended: Option<Lifecycle>,
+    /// Records that are known to be lost, the guest's and the daemon's.
+    pub lost: u64,
 }
 
 impl Life {
@@ -34,6 +36,9 @@ impl Life {
             Ok(Lifecycle::ProgramStarted { .. }) => self.started = Some(entry.time),
             Ok(ended @ (Lifecycle::ProgramExited { .. } | Lifecycle::ProgramFailed { .. })) => {
                 self.ended = Some(ended);
+            }
+            Ok(Lifecycle::RecordsLost { from, through } | Lifecycle::FramesLost { from, through }) => {
+                self.lost = self.lost.saturating_add(through.saturating_sub(from).saturating_add(1));
             }
             _ => {}
         }

@@ -54,11 +54,13 @@ pub struct Setup<'a> {
     pub state: Option<&'a Path>,
     /// The socket of a Docker engine other than the machine's.
     pub docker: Option<&'a Path>,
+    /// More environment.
+    pub env: &'a [(&'static str, &'static str)],
 }
 
 impl Default for Setup<'_> {
     fn default() -> Self {
-        Setup { rung: Rung::Local, listen: "127.0.0.1:0", config: "", state: None, docker: None }
+        Setup { rung: Rung::Local, listen: "127.0.0.1:0", config: "", state: None, docker: None, env: &[] }
     }
 }
 
@@ -68,6 +70,7 @@ pub struct Daemon {
     dir: TempDir,
     state: PathBuf,
     docker: Option<PathBuf>,
+    env: Vec<(&'static str, &'static str)>,
     child: Option<Child>,
     lines: Option<mpsc::Receiver<String>>,
     /// Where its page is.
@@ -129,6 +132,7 @@ impl Daemon {
             dir,
             state,
             docker: setup.docker.map(Path::to_owned),
+            env: setup.env.to_vec(),
             child: None,
             lines: None,
             url: String::new(),
@@ -152,6 +156,7 @@ impl Daemon {
             .arg("--config")
             .arg(self.config())
             .arg("serve")
+            .envs(self.env.iter().copied())
             .envs((self.rung == Rung::Gvisor).then_some(("SANDBOXCTL__PROFILES__DEMO__RUNTIME", "runsc")))
             .stdout(Stdio::piped())
             .stderr(log)

@@ -81,3 +81,45 @@ pub async fn an_interactive_turn_survives_the_daemon(rung: Rung) {
     assert_eq!(ended.reason, Some(Reason::Exited { code: 0 }));
     assert_eq!((ended.totals.tools, ended.completeness), (1, Some(1.0)), "{}", daemon.log());
 }
+
+/// `/tmp`, open files of a process, and the disk hold what the profile says, and no more.
+pub async fn tmp_open_files_and_the_disk_are_limited(rung: Rung) {
+    let config = "[profiles.demo]\ncredential = \"demo\"\n[profiles.demo.limits]\ntmp = \"16 MiB\"\nopen_files = 64\n\
+                  disk = \"24 MiB\"";
+    let daemon = Daemon::start_with(rung, config).await;
+    let script = r#"
+import os, resource
+def fill(path, most):
+    written = 0
+    try:
+        with open(path, "wb", 0) as file:
+            while written < most << 20:
+                written += file.write(b"x" * (1 << 20))
+    except OSError as error:
+        print("full:", error.strerror, flush=True)
+    return written >> 20
+tmp = fill("/tmp/file", 40)
+print("tmp", 8 <= tmp <= 16, flush=True)
+opened = []
+try:
+    while len(opened) < 1000:
+        opened.append(os.open("/dev/null", os.O_RDONLY))
+except OSError as error:
+    print("open:", error.strerror, 32 < len(opened) < 64, flush=True)
+for file in opened:
+    os.close(file)
+try:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 4096))
+    print("raised", flush=True)
+except (ValueError, OSError):
+    print("not raised", flush=True)
+print("workspace", fill("/workspace/file", 64), flush=True)
+input()
+"#;
+    let session = daemon.begin(ask(&["python3", "-c", script])).await;
+    assert_eq!(daemon.ended(&session).await.reason, Some(Reason::Disk), "{}", daemon.log());
+    let shown = daemon.export(&session).await.output();
+    for expected in ["full: No space left", "tmp True", "open: Too many open files True", "not raised"] {
+        assert!(shown.contains(expected), "{expected:?} in:\n{shown}");
+    }
+}

@@ -161,3 +161,21 @@ async fn a_session_whose_key_went_with_its_daemon_ends_rather_than_begin_without
     }
     assert!(lost > 0, "the daemon was never killed in time");
 }
+
+/// What keeps a session from being idle was seen by an earlier daemon, however that one ended.
+#[tokio::test]
+async fn a_session_that_was_lately_active_is_not_idle_for_the_next_daemon() {
+    let config = "[profiles.demo]\ncredential = \"demo\"\nidle = \"6s\"";
+    let mut daemon = Daemon::start_with(Rung::Local, config).await;
+    let session = daemon.shell("for n in 1 2 3 4 5 6 7 8; do echo \"line $n.\"; sleep 2; done; exit 9").await;
+    daemon.join(&session, Role::Observer, None).await.until_shows("line 5.").await;
+    daemon.terminate();
+    daemon.restart().await;
+    let now = daemon.client.session(&session.id.to_string()).await.expect("it is known");
+    assert!(now.active_at > now.started_at, "{now:?}");
+    daemon.join(&session, Role::Observer, None).await.until_shows("line 7.").await;
+    daemon.kill();
+    daemon.restart().await;
+    let ended = daemon.ended(&session).await;
+    assert_eq!(ended.reason, Some(Reason::Exited { code: 9 }), "{}", daemon.log());
+}

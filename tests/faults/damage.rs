@@ -6,13 +6,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use sandbox_guest::frame::{self, Frame, Kind};
 use sandboxctl::{
     api::{Role, Session},
     lifecycle::{Phase, Reason},
 };
 
 use crate::{
-    common::{Daemon, Rung, refusal},
+    common::{Daemon, Rung, eventually, refusal},
     programs::Program,
 };
 
@@ -28,6 +29,30 @@ fn flip(journal: &Path, needle: &[u8]) {
     let at = bytes.windows(needle.len()).position(|w| w == needle).expect("it is recorded");
     bytes[at] ^= 1;
     fs::write(&path, bytes).expect("written");
+}
+
+/// Where the frames of a file begin.
+fn frames(bytes: &[u8]) -> Vec<(usize, Frame)> {
+    let (mut found, mut rest) = (Vec::new(), bytes);
+    loop {
+        let at = bytes.len() - rest.len();
+        match frame::read(&mut rest) {
+            Ok(Some(frame)) => found.push((at, frame)),
+            _ => return found,
+        }
+    }
+}
+
+/// Turns over one bit of a frame's length, so that it points past the end of the file.
+fn lengthen(path: &Path, which: impl Fn(&Frame) -> bool) {
+    let mut bytes = fs::read(path).expect("read");
+    let at = frames(&bytes).iter().rev().find(|(_, frame)| which(frame)).expect("it is recorded").0;
+    bytes[at + 2] ^= 1 << 4;
+    fs::write(path, bytes).expect("written");
+}
+
+fn says(words: &'static str) -> impl Fn(&Frame) -> bool {
+    move |frame| frame.head.kind == Kind::Output && String::from_utf8_lossy(&frame.payload).contains(words)
 }
 
 async fn driven(daemon: &Daemon, session: &Session) -> crate::common::Screen {
@@ -141,12 +166,71 @@ async fn a_damaged_record_ends_its_own_session_by_name_and_no_other() {
     assert_eq!(now.phase, Phase::Running);
     driven(&daemon, &other).await.type_in("\n").await;
     assert_eq!(daemon.ended(&other).await.reason, Some(Reason::Exited { code: 0 }));
-    Program::Lines.check(&daemon.journal(&other), true);
+    Program::Lines.check(&daemon.journal(&other), true).assert_whole();
+}
+
+/// A length that points past the end looks like a torn tail, and is none where committed frames stand behind it.
+#[tokio::test]
+async fn a_wrong_length_cuts_no_committed_frame_off() {
+    let mut daemon = Daemon::start(Rung::Local).await;
+    let session = daemon.shell("for n in 1 2 3 4 5 6 7 8; do echo line $n; sleep 0.1; done; read x").await;
+    driven(&daemon, &session).await.until_shows("line 8").await;
+    daemon.kill();
+    lengthen(&segment(&daemon.journal(&session)), says("line 3"));
+    daemon.restart().await;
+    let ended = daemon.ended(&session).await;
+    assert!(matches!(ended.reason, Some(Reason::Damaged { .. })), "{:?}", ended.reason);
+    assert_no_export(&daemon, &session, "at byte").await;
+}
+
+/// Behind the last frame stands nothing, so that it is cut off; but it was on the disk, and that is known.
+#[tokio::test]
+async fn a_committed_frame_that_is_cut_off_is_told_as_lost() {
+    let mut daemon = Daemon::start(Rung::Local).await;
+    let session = daemon.shell("echo one; read x; echo two").await;
+    let journal = daemon.journal(&session);
+    eventually("what it printed is the last frame, and committed", || async {
+        let last = frames(&fs::read(segment(&journal)).unwrap_or_default()).pop();
+        let committed = frames(&fs::read(journal.join("committed")).unwrap_or_default()).pop();
+        last.zip(committed)
+            .is_some_and(|((_, last), (_, mark))| says("one")(&last) && last.head.seq == mark.head.seq)
+    })
+    .await;
+    daemon.kill();
+    lengthen(&segment(&journal), says("one"));
+    daemon.restart().await;
+    driven(&daemon, &session).await.type_in("\n").await;
+    let ended = daemon.ended(&session).await;
+    assert_eq!((ended.reason, ended.completeness), (Some(Reason::Exited { code: 0 }), Some(0.0)));
+    let bundle = daemon.export(&session).await;
+    assert!(!bundle.output().contains("one"));
+    let lost =
+        bundle.lines("events.jsonl").into_iter().find(|e| e["name"] == "frames_lost").expect("it is told");
+    assert_eq!(lost["data"]["from"], lost["data"]["through"], "one frame: {lost}");
+    assert_eq!(bundle.json("manifest.json")["completeness"]["records_lost"], 1);
 }
 
 /// The guest's spool is on the same disk.
 #[tokio::test]
 async fn a_damaged_spool_is_told_and_what_is_good_of_it_is_kept() {
+    let spoil = |path: &Path| {
+        let mut bytes = fs::read(path).expect("read");
+        let at = bytes.windows(14).rposition(|w| w == b"program_exited").expect("it is there");
+        bytes[at] ^= 1;
+        fs::write(path, bytes).expect("written");
+    };
+    let output = spoiled_spool(spoil).await;
+    assert!(output.ends_with("three\r\n"), "{output:?}");
+}
+
+#[tokio::test]
+async fn a_wrong_length_in_the_spool_is_told_too() {
+    let output = spoiled_spool(|path| lengthen(path, says("three"))).await;
+    assert!(output.ends_with("two\r\n"), "{output:?}");
+}
+
+/// The output of a session whose daemon was killed, and whose guest's spool was spoiled in this way.
+async fn spoiled_spool(spoil: impl FnOnce(&Path)) -> String {
     let mut daemon = Daemon::start(Rung::Local).await;
     let session = daemon.shell("echo one; read x; echo two; sleep 0.2; echo three; exit 5").await;
     let mut screen = driven(&daemon, &session).await;
@@ -155,7 +239,7 @@ async fn a_damaged_spool_is_told_and_what_is_good_of_it_is_kept() {
     screen.until_shows("two").await;
     drop(screen);
     daemon.kill();
-    crate::common::eventually("the program has ended", || async {
+    eventually("the program has ended", || async {
         crate::between::spooled(&daemon, &session).iter().any(crate::between::exited)
     })
     .await;
@@ -165,16 +249,13 @@ async fn a_damaged_spool_is_told_and_what_is_good_of_it_is_kept() {
     std::process::Command::new("kill").args(["-KILL", &pid]).status().expect("killed");
     let spool = daemon.state().join("run").join(session.id.to_string()).join("spool");
     let last = fs::read_dir(spool).expect("a spool").flatten().map(|e| e.path()).max().expect("a segment");
-    let mut bytes = fs::read(&last).expect("read");
-    let at = bytes.windows(14).rposition(|w| w == b"program_exited").expect("it is there");
-    bytes[at] ^= 1;
-    fs::write(&last, bytes).expect("written");
+    spoil(&last);
     daemon.restart().await;
     let ended = daemon.ended(&session).await;
     assert_eq!(ended.reason, Some(Reason::DaemonLostContainer), "how it ended is not known any more");
     let bundle = daemon.export(&session).await;
-    assert!(bundle.output().ends_with("three\r\n"), "{:?}", bundle.output());
     assert!(bundle.lines("events.jsonl").iter().any(|e| e["name"] == "spool_damaged"));
+    bundle.output()
 }
 
 #[tokio::test]

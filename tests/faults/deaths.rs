@@ -42,7 +42,7 @@ async fn assert_ended(daemon: &Daemon, session: &Session, reason: &dyn Fn(&Reaso
     let journal = daemon.journal(session);
     assert!(verify(&journal).expect("the chain holds").seal.is_some());
     let tally = Program::Lines.check(&journal, false);
-    assert!(tally.bytes > 0);
+    tally.assert_whole();
     let exported = daemon.export(session).await;
     assert_eq!(exported.output().len() as u64, tally.bytes);
     eventually("nothing is left", || async {
@@ -123,7 +123,7 @@ async fn a_container_that_is_paused_goes_on_when_it_is_let_go() {
     screen.until("it drives", |s| s.role == Some(Role::Driver)).await;
     screen.type_in("\n").await;
     assert_eq!(daemon.ended(&session).await.reason, Some(Reason::Exited { code: 0 }));
-    Program::Lines.check(&daemon.journal(&session), true);
+    Program::Lines.check(&daemon.journal(&session), true).assert_whole();
 }
 
 #[tokio::test]

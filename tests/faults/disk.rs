@@ -173,8 +173,7 @@ async fn end_in_order(daemon: &Daemon, session: &Session, program: Program) {
     screen.type_in("\n").await;
     let ended = daemon.ended(session).await;
     assert_eq!((ended.reason, ended.warning), (Some(Reason::Exited { code: 0 }), None));
-    let tally = program.check(&daemon.journal(session), true);
-    assert!(tally.bytes > 0);
+    program.check(&daemon.journal(session), true).assert_whole();
     assert!(verify(&daemon.journal(session)).expect("the chain holds").seal.is_some());
 }
 

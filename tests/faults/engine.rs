@@ -45,7 +45,7 @@ async fn end(daemon: &Daemon, session: &Session) {
     screen.type_in("\n").await;
     let ended = daemon.ended(session).await;
     assert_eq!(ended.reason, Some(Reason::Exited { code: 0 }), "{}", daemon.log());
-    Program::Lines.check(&daemon.journal(session), true);
+    Program::Lines.check(&daemon.journal(session), true).assert_whole();
 }
 
 #[tokio::test]
@@ -56,7 +56,7 @@ async fn an_engine_that_is_stopped_ends_its_sessions_by_name_and_serves_again_wh
     engine.stop();
     let ended = daemon.ended(&session).await;
     assert!(matches!(ended.reason, Some(Reason::Engine { .. })), "{:?}\n{}", ended.reason, daemon.log());
-    assert!(Program::Lines.check(&daemon.journal(&session), false).bytes > 0);
+    Program::Lines.check(&daemon.journal(&session), false).assert_whole();
     let request = StartRequest::default();
     let refused: Result<Session, _> =
         daemon.client.json(Method::POST, "/api/v1/sessions", Some(&request)).await;

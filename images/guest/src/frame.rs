@@ -21,6 +21,10 @@ pub const HEADER: usize = 33;
 /// The longest payload, in bytes: the gateway's body limit and some room.
 pub const MAX_PAYLOAD: usize = 32 << 20;
 
+/// How much is checksummed in the search for frames behind a bad one. Chance makes little that is worth a look;
+/// somebody who prints headers all day makes more.
+const SEARCH: usize = 512 << 20; // bytes
+
 /// What a frame holds. Kinds below 64 are recorded; those from 64 on are only ever on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
@@ -229,6 +233,35 @@ pub fn check(header: &[u8; HEADER], payload: &[u8]) -> Result<Head, FrameError> 
     })
 }
 
+/// The last good frame's number in `bytes`, which begin where frame `number` should, and where none is whole: a
+/// length that points past what is there looks like a torn tail, and only what stands behind it tells them apart.
+///
+/// What looks like a frame may be a payload's, so only numbers count that could stand where they do. Where there is
+/// too much of that to look at, one that might be good counts as good.
+pub fn last_behind(bytes: &[u8], number: u64) -> Option<u64> {
+    let (mut last, mut begins, mut found) = (number, 0, None);
+    let (mut at, mut left) = (HEADER, SEARCH);
+    while let Some(header) = bytes.get(at..).and_then(|rest| rest.first_chunk::<HEADER>()) {
+        let seq = u64_at(header, 8);
+        // Each frame between takes a header at least.
+        let fits = seq > last && seq - last <= ((at - begins) / HEADER) as u64;
+        let payload = payload_len(header).ok().and_then(|len| bytes.get(at + HEADER..at + HEADER + len));
+        match payload.filter(|_| fits && Kind::from_u8(header[32]).is_some()) {
+            Some(payload) if left < payload.len() => return Some(seq),
+            Some(payload) if check(header, payload).is_ok() => {
+                (last, begins, found) = (seq, at, Some(seq));
+                at += HEADER + payload.len();
+            }
+            Some(payload) => {
+                left -= payload.len();
+                at += 1;
+            }
+            None => at += 1,
+        }
+    }
+    found
+}
+
 fn checksum(header: &[u8; HEADER], payload: &[u8]) -> u32 {
     let crc = crc32c::crc32c(&header[0..4]);
     let crc = crc32c::crc32c_append(crc, &header[8..]);
@@ -292,6 +325,40 @@ mod tests {
             assert!(matches!(read(&mut &bytes[..cut]), Err(FrameError::Torn)), "cut at {cut}");
         }
         assert!(matches!(read(&mut &bytes[..0]), Ok(None)));
+    }
+
+    proptest! {
+        #[test]
+        fn what_stands_behind_a_wrong_length_is_found(
+            lengths in proptest::collection::vec(0..90usize, 2..8),
+            wrong in any::<u32>(),
+            torn in 0..40usize,
+        ) {
+            let mut bytes = Vec::new();
+            for (number, len) in (7..).zip(&lengths) {
+                encode(&Head { seq: number, ..head() }, &vec![0; *len], &mut bytes);
+            }
+            bytes[..4].copy_from_slice(&wrong.to_le_bytes());
+            let last = 6 + lengths.len() as u64;
+            encode(&Head { seq: last + 1, ..head() }, &[1; 40], &mut bytes);
+            bytes.truncate(bytes.len() - 1 - torn);
+            prop_assert_eq!(last_behind(&bytes, 7), Some(last));
+        }
+
+        #[test]
+        fn nothing_is_found_behind_a_torn_frame(payload: Vec<u8>, cut in any::<proptest::sample::Index>()) {
+            let mut bytes = Vec::new();
+            encode(&head(), &payload, &mut bytes);
+            bytes.truncate(cut.index(bytes.len()));
+            prop_assert_eq!(last_behind(&bytes, 7), None);
+        }
+    }
+
+    #[test]
+    fn bytes_that_look_like_frames_for_ever_are_not_searched_for_ever() {
+        let mut header = header(&Head { seq: 8, ..head() }, &[]);
+        header[0..4].copy_from_slice(&(1u32 << 20).to_le_bytes());
+        assert_eq!(last_behind(&header.repeat((4 << 20) / HEADER), 7), Some(8));
     }
 
     #[test]

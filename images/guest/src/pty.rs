@@ -278,7 +278,7 @@ impl Reader {
         let quiet = PollTimeout::try_from(QUIET).unwrap_or(PollTimeout::ZERO);
         let until = Instant::now() + DRAIN;
         while !self.ended && Instant::now() < until {
-            if !self.take()? && !self.wait(quiet) {
+            if !self.take()? && (self.ended || !self.wait(quiet)) {
                 break;
             }
         }

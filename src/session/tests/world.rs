@@ -87,8 +87,14 @@ impl World {
         recorder.event(Kind::Lifecycle, &requested).expect("noted");
         let durable = recorder.journal().bytes();
         let index = Index::open(dir.path()).expect("an index");
-        let restored =
-            Restored { recorder, index, screen: Screen::new(COLS, ROWS), last_record: 0, cut_bytes: 0 };
+        let restored = Restored {
+            recorder,
+            index,
+            screen: Screen::new(COLS, ROWS),
+            last_record: 0,
+            cut_bytes: 0,
+            lost: None,
+        };
         let spool = Spool::open(&dir.path().join("spool")).expect("a spool");
         let daemon = Daemon::start(dir.path(), id, &spec, restored);
         World {

@@ -120,7 +120,9 @@ fn write_both(mut file: &File, header: &[u8], payload: &[u8]) -> io::Result<()> 
     Ok(())
 }
 
-/// What a former process left in the folder, the torn tail cut off, and the number of the next record.
+/// What a former process left in the folder, the torn tail cut off, and the number of the next record. Where good
+/// records stand behind a bad one nothing is cut: the next number comes after theirs, so that the daemon sees what
+/// it does not get.
 pub fn recover(dir: &Path) -> io::Result<(VecDeque<Arc<Segment>>, u64)> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let mut firsts: Vec<u64> = fs::read_dir(dir)?
@@ -133,17 +135,25 @@ pub fn recover(dir: &Path) -> io::Result<(VecDeque<Arc<Segment>>, u64)> {
     for (index, &first) in firsts.iter().enumerate() {
         let path = dir.join(format!("{first:020}"));
         let file = OpenOptions::new().read(true).append(true).open(&path)?;
-        let last = index + 1 == firsts.len();
-        let len = if last {
-            let (len, frames) = whole_frames(&file)?;
-            file.set_len(len)?;
-            next = first + frames;
-            len
-        } else {
+        let mut sealed = index + 1 < firsts.len();
+        let len = if sealed {
             file.metadata()?.len()
+        } else {
+            let (len, frames) = whole_frames(&file)?;
+            next = first + frames;
+            match last_behind(&file, len, next)? {
+                None => file.set_len(len)?,
+                Some(behind) => {
+                    crate::complain!(
+                        "sandbox-guest: the spool is damaged: records {next} to {behind} are lost"
+                    );
+                    (next, sealed) = (behind + 1, true);
+                }
+            }
+            len
         };
         let segment = Segment::new(first, path, file, len);
-        if !last {
+        if sealed {
             segment.seal();
         }
         segments.push_back(Arc::new(segment));
@@ -165,4 +175,11 @@ fn whole_frames(file: &File) -> io::Result<(u64, u64)> {
             Ok(None) | Err(_) => return Ok((len, frames)),
         }
     }
+}
+
+/// The last good record behind the one that begins at `offset`, has this number and is bad.
+fn last_behind(file: &File, offset: u64, number: u64) -> io::Result<Option<u64>> {
+    let mut rest = vec![0; file.metadata()?.len().saturating_sub(offset) as usize];
+    file.read_exact_at(&mut rest, offset)?;
+    Ok(frame::last_behind(&rest, number))
 }

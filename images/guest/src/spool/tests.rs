@@ -144,6 +144,37 @@ fn tear(dir: &Path, bytes: usize) {
     }
 }
 
+/// A length that is wrong on the disk costs what stands behind it, and the daemon can tell by the numbers.
+#[test]
+fn a_wrong_length_leaves_a_gap_and_cuts_nothing() {
+    for bit in 0..32 {
+        let dir = tempfile::tempdir().expect("a folder");
+        let spool = Spool::open(dir.path()).expect("opened");
+        for n in 1..=5u64 {
+            spool.append(Kind::Output, &payload(n, 50)).expect("open");
+        }
+        drop(spool);
+        let path =
+            std::fs::read_dir(dir.path()).expect("the folder").flatten().next().expect("a segment").path();
+        let mut bytes = std::fs::read(&path).expect("read");
+        bytes[2 * (HEADER + 50) + bit / 8] ^= 1 << (bit % 8);
+        std::fs::write(&path, &bytes).expect("written");
+        let spool = Spool::open(dir.path()).expect("opened again");
+        assert_eq!(spool.append(Kind::Output, b"more").expect("open"), 6, "bit {bit}");
+        assert_eq!(std::fs::read(&path).expect("read"), bytes, "it is kept for whoever looks");
+        let (mut reader, mut buffer) = (spool.reader().expect("a reader"), [0; 4096]);
+        let mut numbers = Vec::new();
+        while numbers.last() != Some(&6) {
+            let read = reader.read(&mut buffer, &NEVER).expect("readable");
+            let mut rest = &buffer[..read];
+            while let Some(frame) = frame::read(&mut rest).expect("a good frame") {
+                numbers.push(frame.head.seq);
+            }
+        }
+        assert_eq!(numbers, [1, 2, 6], "bit {bit}");
+    }
+}
+
 #[test]
 fn producers_wait_at_the_limit_and_go_on_after_an_acknowledgement() {
     let dir = tempfile::tempdir().expect("a folder");
