@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail};
 use futures_util::StreamExt;
 use sandboxctl::api::{Role, StartRequest};
 use tokio_tungstenite::tungstenite::Message;
@@ -101,14 +101,23 @@ fn at_terminal(argv: &[&str]) -> anyhow::Result<f64> {
     Ok(per_second(bytes, began, ended))
 }
 
-/// MB/s of the same in a session, as one viewer sees it. Every byte must reach it.
+/// Times that a viewer may be too slow for the daemon before the machine is.
+const TRIES: usize = 5;
+
+/// MB/s of the same in a session, as one viewer sees it. One that was skipped forward has not had every byte, and
+/// does not count.
 async fn rate(daemon: &Daemon, line: &str) -> anyhow::Result<f64> {
-    let session = daemon.begin(ask(line)).await;
-    let mut viewer = Viewer::join(daemon, &session).await?;
-    let rate = viewer.watch().await?;
-    ensure!(viewer.missed == 0, "the viewer was skipped forward: it has not had every byte");
-    daemon.ended(&session).await;
-    Ok(rate)
+    for _ in 0..TRIES {
+        let session = daemon.begin(ask(line)).await;
+        let mut viewer = Viewer::join(daemon, &session).await?;
+        let rate = viewer.watch().await?;
+        daemon.ended(&session).await;
+        if viewer.missed == 0 {
+            return Ok(rate);
+        }
+        eprintln!("  (the viewer was skipped forward, and is asked again)");
+    }
+    bail!("the viewer is skipped forward each time: the machine has no time for it")
 }
 
 fn ask(line: &str) -> StartRequest {
