@@ -13,12 +13,13 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{
     Context, Doors,
-    intake::Share,
+    intake::{Share, off_worker},
     otlp::{Refusal, http::read},
 };
 use crate::{
@@ -66,24 +67,44 @@ async fn ask(
             return deny(StatusCode::PAYLOAD_TOO_LARGE, "the hook's input is too long, or did not arrive");
         }
     };
-    let Some(input) = object(&body) else {
-        let reason = "the hook's input is not a JSON object, or is nested too deeply";
-        return deny(StatusCode::BAD_REQUEST, reason);
+    let judged = {
+        let ctx = Arc::clone(&ctx);
+        off_worker(body.len(), move || consider(&ctx, body)).await
     };
-    drop(body);
-    let Some((hook, answer)) = judge(&ctx, input) else {
-        return deny(StatusCode::BAD_REQUEST, "the hook's input names something twice");
+    let (seq, answer) = match judged {
+        Some(Ok(judged)) => judged,
+        Some(Err(Unheard::Nonsense(reason))) => return deny(StatusCode::BAD_REQUEST, reason),
+        Some(Err(Unheard::Journal(error))) => return unrecorded(&ctx, &error),
+        None => return deny(StatusCode::SERVICE_UNAVAILABLE, "the daemon stops"),
     };
-    match record(&ctx, &hook).await {
+    match ctx.recorder.commit(seq).await {
         Ok(()) => Json(answer).into_response(),
-        Err(error) => {
-            tracing::warn!(session = %ctx.id, %error, "a hook could not be recorded, and was denied");
-            deny(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the session's journal cannot be written, so nothing is allowed",
-            )
-        }
+        Err(error) => unrecorded(&ctx, &error),
     }
+}
+
+fn unrecorded(ctx: &Context, error: &JournalError) -> Response {
+    tracing::warn!(session = %ctx.id, %error, "a hook could not be recorded, and was denied");
+    let reason = "the session's journal cannot be written, so nothing is allowed";
+    deny(StatusCode::SERVICE_UNAVAILABLE, reason)
+}
+
+/// Why there is no answer to a question but that it is denied.
+enum Unheard {
+    Nonsense(&'static str),
+    Journal(JournalError),
+}
+
+/// Judges and records; what is left is to commit the frame of this number.
+fn consider(ctx: &Context, body: Bytes) -> Result<(u64, Answer), Unheard> {
+    let deep = "the hook's input is not a JSON object, or is nested too deeply";
+    let input = object(&body).ok_or(Unheard::Nonsense(deep))?;
+    drop(body);
+    let judged = judge(ctx, input).ok_or(Unheard::Nonsense("the hook's input names something twice"));
+    let (hook, answer) = judged?;
+    ctx.metrics.hook(hook.decision != "deny");
+    let seq = ctx.recorder.event(Kind::Hook, &hook).map_err(Unheard::Journal)?;
+    Ok((seq, answer))
 }
 
 /// A body as an object on one line.
@@ -146,12 +167,6 @@ fn can_deny(event: &str) -> bool {
             | "ElicitationResult"
             | "WorktreeCreate"
     )
-}
-
-async fn record(ctx: &Context, hook: &Hook) -> Result<(), JournalError> {
-    ctx.metrics.hook(hook.decision != "deny");
-    let seq = ctx.recorder.event(Kind::Hook, hook)?;
-    ctx.recorder.commit(seq).await
 }
 
 fn deny(status: StatusCode, reason: &str) -> Response {

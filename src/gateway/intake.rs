@@ -80,6 +80,17 @@ impl Share {
     }
 }
 
+/// Bodies longer than this are worked on by a thread of their own, so that others are not kept from theirs.
+pub(super) const INLINE_LIMIT: usize = 64 << 10; // bytes
+
+/// Does the work that a body of so many bytes makes; `None` when the daemon stops before it is done.
+pub(super) async fn off_worker<T: Send + 'static>(
+    bytes: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    if bytes <= INLINE_LIMIT { Some(work()) } else { tokio::task::spawn_blocking(work).await.ok() }
+}
+
 /// Whether a body failed because all is taken.
 pub(super) fn is_full(error: &axum::BoxError) -> bool {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error.as_ref());

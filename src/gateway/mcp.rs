@@ -21,7 +21,7 @@ use serde_json::json;
 
 use super::{
     Context, Doors,
-    intake::Share,
+    intake::{Share, off_worker},
     otlp::{
         RETRY_AFTER, Refusal,
         http::{read, request_number},
@@ -62,13 +62,27 @@ async fn receive(
         Err(error @ Refusal::Full) => return refuse(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
         Err(_) => return refuse(StatusCode::REQUEST_TIMEOUT, "the body did not arrive"),
     };
-    let frames = match frames(&body) {
-        Ok(frames) => frames,
-        Err((line, error)) => {
+    let appended = {
+        let ctx = Arc::clone(&ctx);
+        off_worker(body.len(), move || -> Result<_, (usize, serde_json::Error)> {
+            let frames = frames(&body)?;
+            drop(body);
+            Ok(append(&ctx, origin, frames))
+        })
+        .await
+    };
+    let appended = match appended {
+        Some(Ok(appended)) => appended,
+        Some(Err((line, error))) => {
             return refuse(StatusCode::BAD_REQUEST, &format!("line {line} is no MCP message: {error}"));
         }
+        None => return refuse(StatusCode::SERVICE_UNAVAILABLE, "the daemon stops"),
     };
-    match record(&ctx, origin, frames).await {
+    let committed = match appended {
+        Ok(through) => ctx.recorder.commit(through).await,
+        Err(error) => Err(error),
+    };
+    match committed {
         Ok(()) => Json(json!({})).into_response(),
         Err(error) => {
             tracing::warn!(session = %ctx.id, %error, "MCP messages could not be recorded");
@@ -101,11 +115,6 @@ pub fn ingest(ctx: &Context, request: &SpooledRequest, body: &[u8]) -> Result<u6
             ctx.recorder.event(Kind::Lifecycle, &Lifecycle::RequestRefused { path, bytes, error })
         }
     }
-}
-
-async fn record(ctx: &Context, origin: u64, frames: Vec<Bytes>) -> Result<(), JournalError> {
-    let through = append(ctx, origin, frames)?;
-    ctx.recorder.commit(through).await
 }
 
 fn append(ctx: &Context, origin: u64, mut frames: Vec<Bytes>) -> Result<u64, JournalError> {

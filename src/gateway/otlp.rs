@@ -38,7 +38,10 @@ use crate::{
 };
 
 use self::{schema::Message, stamp::Stamp, wire::WireError};
-use super::{Context, intake::Full};
+use super::{
+    Context,
+    intake::{Full, INLINE_LIMIT},
+};
 
 /// The longest body, in bytes, as it comes over HTTP or in a gRPC message.
 pub const BODY_LIMIT: usize = 16 << 20;
@@ -49,10 +52,7 @@ pub const INFLATED_LIMIT: usize = 64 << 20;
 /// What `Retry-After` asks for: Claude Code's exporter gives up early if it is told less than 10.
 pub const RETRY_AFTER: u64 = 15; // seconds
 
-/// Bodies longer than this, and those that are to be inflated, are decoded and counted on a thread of their own.
-const INLINE_LIMIT: usize = 64 << 10; // bytes
-
-/// How many of those, of all sessions, are worked on at once. Inflated and decoded, each may take its body many
+/// How many long bodies, and such as are to be inflated, are decoded and counted at once, of all sessions. Inflated and decoded, each may take its body many
 /// times over; who sends it has no say in how long that lasts, so all the others wait.
 static HEAVY: Semaphore = Semaphore::const_new(2);
 
