@@ -133,7 +133,8 @@ ensure_engine() {
 
 engine_is_ours() { runs dockerd || [ -e "$STATE/engine.systemd" ]; }
 
-engine_has_gvisor() { docker info -f '{{range $name, $_ := .Runtimes}}{{println $name}}{{end}}' | grep -qx runsc; }
+# (Not `grep -q`: it leaves at the first match, and who still writes fails with the pipe.)
+engine_has_gvisor() { docker info -f '{{range $name, $_ := .Runtimes}}{{println $name}}{{end}}' | grep -x runsc > /dev/null; }
 
 # On an engine that we did not start, a runtime is for its owner to add: with scripts/gvisor.
 ensure_gvisor() {
