@@ -38,11 +38,12 @@ mod link;
 mod look;
 mod record;
 mod restore;
+mod spool;
 mod task;
 mod viewer;
 
-pub(crate) use finish::spool_is_empty;
 pub use restore::Restored;
+pub(crate) use spool::spool_is_empty;
 pub use task::{Launch, Origin};
 pub use viewer::{Hands, Sight, Viewer};
 

@@ -131,9 +131,9 @@ impl Walk {
 
     /// Whether good frames stand anywhere behind this one's first byte.
     fn is_followed(&self) -> Result<bool, JournalError> {
-        let mut rest = Vec::new();
-        self.again()?.read_to_end(&mut rest).map_err(|e| JournalError::io(&self.path, e))?;
-        Ok(frame::last_behind(&rest, self.next).is_some())
+        let error = |e| JournalError::io(&self.path, e);
+        let file = File::open(&self.path).map_err(error)?;
+        Ok(frame::last_behind_in(&file, self.offset, self.next, u64::MAX).map_err(error)?.is_some())
     }
 
     /// Whether this frame is good by now: its writer may have been at work while it was read.

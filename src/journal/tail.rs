@@ -8,11 +8,13 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, IoSlice, Write},
+    io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
+
+use sandbox_guest::frame::{self, HEADER};
 
 use super::{
     JournalError,
@@ -82,14 +84,14 @@ impl Tail {
     }
 
     /// Adds a frame, or nothing.
-    pub(super) fn append(&mut self, header: &[u8], payload: &[u8]) -> Result<(), JournalError> {
+    pub(super) fn append(&mut self, header: &[u8; HEADER], payload: &[u8]) -> Result<(), JournalError> {
         self.check()?;
         let file = &self.files.append;
         if self.torn {
             file.set_len(self.len).map_err(|e| JournalError::io(&self.path, e))?;
             self.torn = false;
         }
-        if let Err(error) = write_both(file, header, payload) {
+        if let Err(error) = frame::write_parts(&mut file.as_ref(), header, payload) {
             self.torn = file.set_len(self.len).is_err();
             return Err(JournalError::io(&self.path, error));
         }
@@ -214,23 +216,4 @@ fn mark(path: &Path) -> PathBuf {
 
 fn sync_dir(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
-}
-
-fn write_both(mut file: &File, header: &[u8], payload: &[u8]) -> io::Result<()> {
-    let total = header.len() + payload.len();
-    let mut done = 0;
-    while done < total {
-        let wrote = if done < header.len() {
-            file.write_vectored(&[IoSlice::new(&header[done..]), IoSlice::new(payload)])
-        } else {
-            file.write(&payload[done - header.len()..])
-        };
-        match wrote {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(n) => done += n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }

@@ -5,15 +5,10 @@
 //! that the session has ended, so that a daemon which dies in between finds it and goes on; and before anybody
 //! is told, so that an export that follows sees the whole of it. Only then may the folder go.
 
-use std::{
-    fs,
-    io::{self, Read, Seek, SeekFrom},
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, io, time::Duration};
 
 use sandbox_guest::{
-    frame::{self, FrameError, HEADER, Kind, MAX_PAYLOAD},
+    frame::Kind,
     wire::{self, Order},
 };
 use tokio::{
@@ -21,7 +16,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 
-use super::{Command, task::Task};
+use super::{Command, spool::Spool, task::Task};
 use crate::{
     clock,
     engine::State,
@@ -43,8 +38,6 @@ const REMOVE_RETRY: Duration = Duration::from_secs(2);
 const KILLED: i32 = 128 + nix::libc::SIGKILL;
 /// Tries before a container is left to the supervisor, which removes what is nobody's.
 const REMOVE_TRIES: u32 = 3;
-/// The longest file of a spool that a guest makes: what one holds when it takes its last record, and that.
-const SPOOL_FILE: u64 = (4 << 20) + MAX_PAYLOAD as u64; // bytes
 /// Between two tries of a disk that takes nothing.
 const DISK_RETRY: Duration = Duration::from_millis(500);
 
@@ -232,82 +225,4 @@ enum EndError {
     Journal(#[from] JournalError),
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// What a guest left on our disk.
-struct Spool {
-    files: Vec<PathBuf>,
-    /// Number of the first record.
-    first: Option<u64>,
-}
-
-impl Spool {
-    /// Who is root in the container can put anything in its place: a link, which might lead to another session's,
-    /// is not followed, and what is no file, such as a pipe that nobody writes to, is passed over.
-    fn open(dir: &Path) -> io::Result<Spool> {
-        let mut files = Vec::new();
-        match fs::symlink_metadata(dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Ok(found) if !found.is_dir() => {
-                tracing::error!(path = %dir.display(), "a guest's spool is no folder, and is not read");
-            }
-            _ => {
-                for entry in fs::read_dir(dir)? {
-                    let entry = entry?;
-                    if entry.file_type()?.is_file() {
-                        files.push(entry.path());
-                    }
-                }
-            }
-        }
-        files.sort();
-        // Each file is named by its first record.
-        let first = files.first().and_then(|f| f.file_name()?.to_str()?.parse().ok());
-        Ok(Spool { files, first })
-    }
-
-    /// Its frames, oldest first. A torn last one was never whole, and so never sent: it ends the list. After
-    /// what is damaged it goes on with the next file.
-    fn frames(self) -> impl Iterator<Item = Result<frame::Frame, String>> {
-        self.files.into_iter().flat_map(|path| {
-            let mut reader = Some(fs::File::open(&path).map(io::BufReader::new));
-            let (mut offset, mut next) = (0, 1);
-            std::iter::from_fn(move || {
-                let read = match reader.as_mut()? {
-                    Ok(file) => match frame::read(file) {
-                        Err(FrameError::Torn) if !is_followed(&path, offset, next) => Ok(None),
-                        read => read.map_err(|e| e.to_string()),
-                    },
-                    Err(error) => Err(error.to_string()),
-                };
-                match read {
-                    Ok(Some(frame)) => {
-                        offset += (HEADER + frame.payload.len()) as u64;
-                        next = frame.head.seq.saturating_add(1);
-                        Some(Ok(frame))
-                    }
-                    Ok(None) => None,
-                    Err(error) => {
-                        reader = None;
-                        Some(Err(format!("{}: {error}", path.display())))
-                    }
-                }
-            })
-        })
-    }
-}
-
-/// Whether good frames stand behind the one that begins at `offset`, should be `number`, and is not all there.
-fn is_followed(path: &Path, offset: u64, number: u64) -> bool {
-    let mut rest = Vec::new();
-    let read = fs::File::open(path).and_then(|mut file| {
-        file.seek(SeekFrom::Start(offset))?;
-        file.take(SPOOL_FILE).read_to_end(&mut rest)
-    });
-    read.is_ok() && frame::last_behind(&rest, number).is_some()
-}
-
-/// Whether a guest left nothing there that the journal could be without.
-pub(crate) fn spool_is_empty(folder: &Path) -> bool {
-    Spool::open(&folder.join("spool")).is_ok_and(|spool| spool.frames().next().is_none())
 }

@@ -13,7 +13,10 @@
 //! own); `origin` is the number that the guest gave the record, so that a record sent twice is known by
 //! it, and 0 for a frame that the daemon made itself.
 
-use std::io::{self, Read, Write};
+use std::{
+    fs::File,
+    io::{self, IoSlice, Read, Seek, SeekFrom, Write},
+};
 
 /// Bytes before the payload.
 pub const HEADER: usize = 33;
@@ -198,6 +201,25 @@ pub fn write(to: &mut impl Write, head: &Head, payload: &[u8]) -> io::Result<()>
     to.write_all(&frame)
 }
 
+/// Writes a frame whose header is made already, with one call where the system takes it whole.
+pub fn write_parts(to: &mut impl Write, header: &[u8; HEADER], payload: &[u8]) -> io::Result<()> {
+    let mut slices = [IoSlice::new(header), IoSlice::new(payload)];
+    let mut left = &mut slices[..];
+    while !left.is_empty() {
+        match to.write_vectored(left) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut left, written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        // A payload may be empty, and an empty slice is never written.
+        while left.first().is_some_and(|slice| slice.is_empty()) {
+            left = &mut left[1..];
+        }
+    }
+    Ok(())
+}
+
 /// Reads one frame; `None` when the input ends before its first byte.
 pub fn read(from: &mut impl Read) -> Result<Option<Frame>, FrameError> {
     let mut bytes = [0; HEADER];
@@ -260,6 +282,14 @@ pub fn last_behind(bytes: &[u8], number: u64) -> Option<u64> {
         }
     }
     found
+}
+
+/// The same, of a file from `offset` on, of which at most `most` bytes are looked at. Moves where it is read.
+pub fn last_behind_in(mut file: &File, offset: u64, number: u64, most: u64) -> io::Result<Option<u64>> {
+    let mut rest = Vec::new();
+    file.seek(SeekFrom::Start(offset))?;
+    file.take(most).read_to_end(&mut rest)?;
+    Ok(last_behind(&rest, number))
 }
 
 fn checksum(header: &[u8; HEADER], payload: &[u8]) -> u32 {

@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     fs::{self, File, OpenOptions},
-    io::{self, IoSlice, Write},
+    io,
     os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{
@@ -71,7 +71,7 @@ impl Segment {
             self.file.set_len(len)?;
             self.torn.store(false, Ordering::Relaxed);
         }
-        if let Err(error) = write_both(&self.file, header, payload) {
+        if let Err(error) = frame::write_parts(&mut &self.file, header, payload) {
             self.torn.store(self.file.set_len(len).is_err(), Ordering::Relaxed);
             return Err(error);
         }
@@ -102,24 +102,6 @@ impl Segment {
     }
 }
 
-fn write_both(mut file: &File, header: &[u8], payload: &[u8]) -> io::Result<()> {
-    let mut slices = [IoSlice::new(header), IoSlice::new(payload)];
-    let mut left = &mut slices[..];
-    while !left.is_empty() {
-        match file.write_vectored(left) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => IoSlice::advance_slices(&mut left, written),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-        // A payload may be empty, and an empty slice is never written.
-        while left.first().is_some_and(|slice| slice.is_empty()) {
-            left = &mut left[1..];
-        }
-    }
-    Ok(())
-}
-
 /// What a former process left in the folder, the torn tail cut off, and the number of the next record. Where good
 /// records stand behind a bad one nothing is cut: the next number comes after theirs, so that the daemon sees what
 /// it does not get.
@@ -141,7 +123,7 @@ pub fn recover(dir: &Path) -> io::Result<(VecDeque<Arc<Segment>>, u64)> {
         } else {
             let (len, frames) = whole_frames(&file)?;
             next = first + frames;
-            match last_behind(&file, len, next)? {
+            match frame::last_behind_in(&file, len, next, u64::MAX)? {
                 None => file.set_len(len)?,
                 Some(behind) => {
                     crate::complain!(
@@ -175,11 +157,4 @@ fn whole_frames(file: &File) -> io::Result<(u64, u64)> {
             Ok(None) | Err(_) => return Ok((len, frames)),
         }
     }
-}
-
-/// The last good record behind the one that begins at `offset`, has this number and is bad.
-fn last_behind(file: &File, offset: u64, number: u64) -> io::Result<Option<u64>> {
-    let mut rest = vec![0; file.metadata()?.len().saturating_sub(offset) as usize];
-    file.read_exact_at(&mut rest, offset)?;
-    Ok(frame::last_behind(&rest, number))
 }
