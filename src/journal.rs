@@ -24,8 +24,8 @@ use serde::{Deserialize, Serialize};
 use crate::id::SessionId;
 
 mod commit;
+mod committed;
 mod index;
-mod mark;
 mod reader;
 mod recover;
 mod seal;

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::{
     Draft, JournalError, Position, Reader, Recovered, SegmentHead, VERSION,
     commit::Turns,
-    mark,
+    committed,
     recover::{self, Requests},
     segment_path, segments,
     tail::Tail,
@@ -99,8 +99,7 @@ impl Journal {
         let path = segment_path(dir, segment);
         recovered.cut_bytes = recover::cut(&path, end.offset)?;
         recovered.last_seq = end.next - 1;
-        recovered.lost =
-            mark::read(dir).filter(|committed| *committed >= end.next).map(|committed| (end.next, committed));
+        recovered.lost = committed::read(dir).filter(|last| *last >= end.next).map(|last| (end.next, last));
         let mut bytes_before = 0;
         for first in &all[..all.len() - 1] {
             let path = segment_path(dir, *first);
@@ -200,7 +199,7 @@ impl Journal {
             journal.shared.doubtful.send_replace(writer.tail.is_doubtful());
             drop(writer);
             if synced.is_ok()
-                && let Err(error) = mark::note(&journal.shared.dir, last)
+                && let Err(error) = committed::note(&journal.shared.dir, last)
             {
                 tracing::debug!(%error, path = %path.display(), "how far it is committed could not be noted");
             }
