@@ -181,6 +181,11 @@ impl Recorder {
         (state.seq, state.summary.clone())
     }
 
+    /// The last frame that the summary counts.
+    pub fn counted(&self) -> u64 {
+        self.lock().seq
+    }
+
     /// Looks at the summary without copying it.
     pub fn with_summary<T>(&self, look: impl FnOnce(&Summary) -> T) -> T {
         look(&self.lock().summary)

@@ -40,6 +40,8 @@ use crate::{
 const KEYFRAME_BYTES: u64 = 1 << 20;
 /// Time between two keyframes, while there is output.
 const KEYFRAME_TIME: u64 = 10_000_000; // µs
+/// Frames between two summaries that are kept.
+const SUMMARY_FRAMES: u64 = 64;
 /// Output is made durable when the program pauses for so long: a sync while it writes makes it wait.
 const PAUSE: Duration = Duration::from_millis(5);
 /// Or when the first of it has waited for so long,
@@ -280,8 +282,8 @@ impl Record {
         if self.since_keyframe > 0 && (now || time.saturating_sub(self.keyframe_at) >= KEYFRAME_TIME) {
             self.keyframe();
         }
-        let (seq, summary) = self.shared.recorder.summary();
-        if now || seq > self.summary_at + 64 {
+        if now || self.shared.recorder.counted() > self.summary_at + SUMMARY_FRAMES {
+            let (seq, summary) = self.shared.recorder.summary();
             self.summary_at = seq;
             let kept = Kept { seq, summary, active: self.shared.recorder.active() };
             if let Err(error) = write_atomically(&self.dir.join(SUMMARY), &kept) {
