@@ -52,8 +52,8 @@ pub const INFLATED_LIMIT: usize = 64 << 20;
 /// What `Retry-After` asks for: Claude Code's exporter gives up early if it is told less than 10.
 pub const RETRY_AFTER: u64 = 15; // seconds
 
-/// How many long bodies, and such as are to be inflated, are decoded and counted at once, of all sessions. Inflated and decoded, each may take its body many
-/// times over; who sends it has no say in how long that lasts, so all the others wait.
+/// How many long bodies, and such as are to be inflated, are decoded and counted at once, of all sessions. Each may
+/// take its body many times over; who sends it has no say in how long that lasts, so all the others wait.
 static HEAVY: Semaphore = Semaphore::const_new(2);
 
 /// What a request is about.

@@ -95,12 +95,12 @@ impl Reporter {
         let bytes = u32::try_from(frame::payload_len(&header)?).unwrap_or(REPORT_BYTES);
         let room = Arc::clone(&self.room).acquire_many_owned(bytes.min(REPORT_BYTES)).await.ok();
         let record = read_payload(header, read).await?;
-        let report = match wire::check_record(record.head.kind, &record.payload) {
-            _ if record.head.kind == Kind::Stalled => {
+        let report = match (record.head.kind, wire::check_record(record.head.kind, &record.payload)) {
+            (Kind::Stalled, _) => {
                 Report::Stalled(String::from_utf8_lossy(&record.payload).chars().take(STALL_CHARS).collect())
             }
-            Ok(()) => Report::Record(record),
-            Err(problem) => Report::Unfit(problem.to_string()),
+            (_, Ok(())) => Report::Record(record),
+            (_, Err(problem)) => Report::Unfit(problem.to_string()),
         };
         let fit = !matches!(report, Report::Unfit(_));
         Ok(self.queue.send((report, room)).await.is_ok() && fit)
