@@ -14,6 +14,12 @@ use crate::{
     spec::{Credential, User},
 };
 
+mod invite;
+mod terminal;
+
+pub use invite::{Invitation, Invite, InviteRequest, JoinRequest};
+pub use terminal::{FromTerminal, Role, TerminalQuery, ToTerminal};
+
 /// Body of `POST /api/v1/sessions`. Everything is optional.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -233,158 +239,6 @@ pub struct ServerSent {
     pub id: Option<String>,
     /// JSON: an `Event` of a timeline, or a `SessionList`.
     pub data: String,
-}
-
-/// Query of `GET /api/v1/sessions/{id}/terminal`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields, default)]
-#[into_params(parameter_in = Query)]
-pub struct TerminalQuery {
-    /// `driver` or `observer`; a caller who may only watch is an observer whatever they ask.
-    pub role: Option<Role>,
-    /// Sequence number of the last frame the caller has; it gets what followed, or a snapshot.
-    #[param(format = "uint64")]
-    pub after: Option<u64>,
-}
-
-/// What somebody at a terminal may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Types, and owns the size.
-    Driver,
-    /// Watches.
-    Observer,
-}
-
-/// JSON (text) messages of the terminal's WebSocket, server to client. Binary messages are terminal
-/// output: the frame's sequence number (`u64`, big-endian), then the bytes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case", tag = "type")]
-pub enum FromTerminal {
-    /// The next binary message is a snapshot: clear everything, take this size, write it.
-    Snapshot {
-        /// The sequence number that the snapshot stands for.
-        seq: u64,
-        /// Columns.
-        cols: u16,
-        /// Rows.
-        rows: u16,
-    },
-    /// The terminal changed its size at this point of the stream.
-    Resize {
-        /// Sequence number.
-        seq: u64,
-        /// Columns.
-        cols: u16,
-        /// Rows.
-        rows: u16,
-    },
-    /// What the caller may do, on joining and whenever it changes.
-    Role {
-        /// The role.
-        role: Role,
-    },
-    /// What the caller should know: an end that is near. Absent when it no longer is.
-    Notice {
-        /// A sentence.
-        text: Option<String>,
-    },
-    /// The session has ended; nothing follows.
-    Exit {
-        /// The program's exit code, if it had one.
-        code: Option<i32>,
-        /// Why it ended.
-        reason: Reason,
-    },
-}
-
-/// JSON (text) messages of the terminal's WebSocket, client to server. Binary messages are typed bytes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case", tag = "type", deny_unknown_fields)]
-pub enum ToTerminal {
-    /// The caller's terminal has this size; only the driver's counts.
-    Resize {
-        /// Columns.
-        cols: u16,
-        /// Rows.
-        rows: u16,
-    },
-    /// Take or give back the driving.
-    Role {
-        /// The role wanted.
-        role: Role,
-    },
-    /// Everything up to here is on the caller's screen. The server keeps at most 256 KiB unacknowledged.
-    Ack {
-        /// Sequence number.
-        seq: u64,
-    },
-}
-
-/// Body of `POST /api/v1/invites`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct InviteRequest {
-    /// Profile of the sessions it starts.
-    pub profile: Option<String>,
-    /// How many sessions it may start; 1 where absent.
-    #[schema(minimum = 1, maximum = 10000)]
-    pub uses: Option<u32>,
-    /// Seconds until it expires; a day where absent.
-    #[schema(minimum = 1, maximum = 7776000)]
-    pub expires_s: Option<u64>,
-}
-
-/// An invite. The link is told once, here.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Invite {
-    /// The link to give away.
-    pub url: String,
-    /// Profile of the sessions it starts.
-    pub profile: String,
-    /// Sessions it may still start.
-    pub uses: u32,
-    /// When it expires.
-    #[schema(value_type = String, format = DateTime)]
-    pub expires_at: Timestamp,
-}
-
-/// What the join page says before anybody consents: answer of `GET /api/v1/invites/{token}`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Invitation {
-    /// Profile.
-    pub profile: String,
-    /// Whose credential pays.
-    pub credential: Credential,
-    /// Longest life of the session, in seconds.
-    pub ttl_s: u64,
-    /// What is recorded, a sentence each.
-    pub recorded: Vec<String>,
-    /// When it expires.
-    #[schema(value_type = String, format = DateTime)]
-    pub expires_at: Timestamp,
-}
-
-/// Body of `POST /api/v1/invites/{token}/join`. The answer is the session, and a cookie that drives it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct JoinRequest {
-    /// Name.
-    pub name: String,
-    /// E-mail address.
-    pub email: String,
-    /// That they agree to what is recorded.
-    pub consent: bool,
-    /// Their own API key, for profiles of credential `user`.
-    #[serde(default)]
-    pub api_key: Option<String>,
-    /// Terminal columns.
-    #[serde(default)]
-    pub cols: Option<u16>,
-    /// Terminal rows.
-    #[serde(default)]
-    pub rows: Option<u16>,
 }
 
 /// Body of `POST /api/v1/login`: the admin token, exchanged for a cookie.
