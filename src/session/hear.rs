@@ -1,7 +1,7 @@
 //! What the guest reports, and what of it concerns the session's life.
 
 use sandbox_guest::wire::Hello;
-use tokio::time::Instant;
+use tokio::{task::yield_now, time::Instant};
 
 use super::{
     link::Report,
@@ -15,6 +15,10 @@ use crate::{
 
 /// Connections in a row that a guest may give up because it cannot read what it is sent.
 const FAULTS: u32 = 3;
+
+/// What is taken before others get their turn: the viewers that it woke wait on this thread, and tokio alone would
+/// let it go on for 128 records, which is megabytes.
+const TURN: usize = 64 << 10; // bytes
 
 impl Task {
     /// Takes in what the link reports; true when that was the program's end.
@@ -42,7 +46,12 @@ impl Task {
                 false
             }
             Report::Record(frame) => {
+                self.taken += frame.payload.len();
                 let news = self.record.take(frame).await;
+                if self.taken >= TURN {
+                    self.taken = 0;
+                    yield_now().await;
+                }
                 self.react(news).await
             }
         }

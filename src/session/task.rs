@@ -152,6 +152,8 @@ pub(super) struct Task {
     pub(super) connected: bool,
     /// Connections that the guest has given up, one after the other.
     pub(super) faults: u32,
+    /// Bytes of records taken since others last had their turn.
+    pub(super) taken: usize,
     /// What users should know about the session's end.
     pub(super) said: Option<String>,
     /// When patience with a silent guest, or with a stopping one, ends.
@@ -222,6 +224,7 @@ impl Task {
             cancel,
             connected: false,
             faults: 0,
+            taken: 0,
             said: None,
             deadline: None,
             start_by: Instant::now() + START_LIMIT,
