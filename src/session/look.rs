@@ -33,6 +33,7 @@ impl Task {
             }
         }
         self.record.keep(false).await;
+        self.shared.feed.settle();
         self.show();
     }
 

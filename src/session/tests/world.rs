@@ -162,6 +162,7 @@ impl World {
 
     pub(super) async fn keep(&mut self) {
         self.daemon.record.keep(true).await;
+        self.daemon.feed().settle();
     }
 
     pub(super) fn join(&mut self) {

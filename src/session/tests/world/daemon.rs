@@ -6,6 +6,7 @@ use std::{
     pin::pin,
     sync::{Arc, atomic::AtomicBool},
     task::Poll,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -34,7 +35,7 @@ use super::{
 use crate::{
     api::{self, Role},
     clock,
-    feed::Feed,
+    feed::{Feed, Limits},
     gateway::{Context, model::Upstream},
     id::SessionId,
     journal::Kind,
@@ -44,7 +45,7 @@ use crate::{
 };
 
 /// Small, so that viewers fall behind it.
-const RING: usize = 2000; // bytes
+const RING: Limits = Limits { followed: 2000, quiet: 500, late: Duration::from_secs(1) };
 
 /// A daemon's life.
 pub(super) struct Daemon {
@@ -93,7 +94,7 @@ impl Daemon {
         let shared = Arc::new(Shared {
             id,
             spec: Arc::clone(spec),
-            feed: Feed::with_limit(*recorder.journal().head().borrow(), RING),
+            feed: Feed::with_limits(*recorder.journal().head().borrow(), RING),
             recorder,
             viewers: Viewers::default(),
             driver: watch::Sender::new(0),
