@@ -64,7 +64,7 @@ impl ConfigError {
 
     /// What could not be read as what the key holds.
     pub(super) fn of_type(error: &Error) -> ConfigError {
-        let key = error.path.join(".");
+        let key = error.path.iter().fold(String::new(), |key, name| join(&key, name));
         let place = place_of(error.metadata.as_ref(), &key);
         let problem = match &error.kind {
             Kind::UnknownField(name, known) => {
@@ -110,7 +110,9 @@ fn place_of(metadata: Option<&Metadata>, key: &str) -> String {
     }
 }
 
+/// The path of a key; one without a name is said to be.
 fn join(parent: &str, name: &str) -> String {
+    let name = if name.is_empty() { "(empty)" } else { name };
     if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") }
 }
 
