@@ -68,7 +68,8 @@ impl Default for Setup<'_> {
 
 /// A daemon under test.
 pub struct Daemon {
-    rung: Rung,
+    /// What runs its sessions.
+    pub rung: Rung,
     dir: TempDir,
     state: PathBuf,
     docker: Option<PathBuf>,
