@@ -14,9 +14,11 @@ use crate::{
     spec::{Credential, User},
 };
 
+mod forward;
 mod invite;
 mod terminal;
 
+pub use forward::Destination;
 pub use invite::{Invitation, Invite, InviteRequest, JoinRequest};
 pub use terminal::{FromTerminal, Role, TerminalQuery, ToTerminal};
 

@@ -8,7 +8,6 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use figment::{
@@ -21,9 +20,11 @@ use crate::spec::{Credential, Profile};
 
 mod check;
 mod error;
+mod forward;
 
 pub(crate) use check::{is_image, is_program};
 pub use error::ConfigError;
+pub use forward::{Forward, ForwardTls, Keep, Privacy, Protocol};
 
 /// Where the configuration lies unless `--config` or `SANDBOXCTL_CONFIG` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/sandboxctl/config.toml";
@@ -62,8 +63,8 @@ pub struct Config {
     pub docker: Docker,
     /// The model API behind the gateway.
     pub model: Model,
-    /// Where every session's telemetry is forwarded to.
-    pub forward: Option<Forward>,
+    /// Where every session's telemetry is forwarded to, by name.
+    pub forward: BTreeMap<String, Forward>,
     /// MCP servers that every session gets, by name; Claude Code's own form.
     pub mcp_servers: BTreeMap<String, serde_json::Value>,
     /// Profiles by name.
@@ -93,7 +94,7 @@ impl Default for Config {
             tls: None,
             docker: Docker::default(),
             model: Model::default(),
-            forward: None,
+            forward: BTreeMap::new(),
             mcp_servers: BTreeMap::new(),
             profiles: BTreeMap::from([("default".to_owned(), default), ("demo".to_owned(), demo)]),
         }
@@ -175,24 +176,6 @@ pub struct Price {
     pub cache_read: f64,
     /// Input written to the cache.
     pub cache_write: f64,
-}
-
-/// An OTLP/HTTP destination.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Forward {
-    /// Base URL; `/v1/traces` and so on are appended.
-    pub endpoint: String,
-    /// File with a header a line, `Name: value`, readable by the daemon only.
-    #[serde(default)]
-    pub headers_file: Option<PathBuf>,
-    /// Longest wait for an answer.
-    #[serde(default = "forward_timeout", with = "humantime_serde")]
-    pub timeout: Duration,
-}
-
-fn forward_timeout() -> Duration {
-    Duration::from_secs(30)
 }
 
 impl Config {

@@ -82,13 +82,16 @@ pub async fn serve(mut config: Config, behind_proxy: bool, log_json: bool) -> an
 
     let cancel = CancellationToken::new();
     let servers = TaskTracker::new();
-    let router = http::router(http::AppState::new(supervisor.clone(), servers.clone(), cancel.clone()));
-    servers.spawn(http::serve_admin(admin, router.clone(), Arc::clone(&config), cancel.clone()));
-    servers.spawn(http::serve_tcp(tcp, router, tls, config.max_connections, cancel.clone()));
-    if let Some(forward) = &config.forward {
-        let forwarder = Forwarder::new(forward, supervisor.clone())?;
+    let mut destinations = Vec::new();
+    for (name, forward) in &config.forward {
+        let forwarder = Forwarder::new(name, forward, supervisor.clone())?;
+        destinations.push(forwarder.status());
         servers.spawn(forwarder.run(cancel.clone()));
     }
+    let state = http::AppState::new(supervisor.clone(), destinations, servers.clone(), cancel.clone());
+    let router = http::router(state);
+    servers.spawn(http::serve_admin(admin, router.clone(), Arc::clone(&config), cancel.clone()));
+    servers.spawn(http::serve_tcp(tcp, router, tls, config.max_connections, cancel.clone()));
     servers.close();
     announce(&supervisor, first_token.as_deref());
 

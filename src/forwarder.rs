@@ -1,31 +1,30 @@
-//! The forwarder: every session's telemetry to one OTLP/HTTP destination, from the journals.
+//! The forwarder: every session's telemetry to an OTLP destination, from the journals.
 //!
 //! ```text
-//!   journals ──▶ reader from the cursor ──▶ POST /v1/{traces,metrics,logs} ──▶ 2xx ──▶ cursor
-//!      ▲                                         │
-//!      └── head watch, new sessions              └─ else: wait (backoff, Retry-After), the same again
+//!   journals ──▶ reader from the cursor ──▶ privacy ──▶ door (HTTP or gRPC) ──▶ taken ──▶ cursor
+//!      ▲                                                 │
+//!      └── head watch, new sessions                      └─ else: wait (backoff, Retry-After), the same again
 //! ```
 //!
-//! It is a reader like any other: it slows nothing down, and the destination may be away for a day. In a
-//! session everything goes in order; several sessions go at once. A request is sent as it stands in the
-//! journal, stamped. The cursor moves after the answer, so what is sent is sent at least once. A request
-//! that the destination refuses for good (a 4xx that is no 408 or 429) is counted, logged and passed over:
-//! holding everything behind it back would lose more.
+//! There is one for each destination, with cursors of its own, and none knows of the others. It is a reader like any
+//! other: it slows nothing down, and the destination may be away for a day. In a session everything goes in order;
+//! several sessions go at once. A request is sent as it stands in the journal, stamped, but for what `privacy` holds
+//! back. The cursor moves after the answer, so what is sent is sent at least once. A request that the destination
+//! refuses for good is counted, logged and passed over: holding everything behind it back would lose more.
+
+mod door;
+mod grpc;
+mod headers;
+mod privacy;
+mod status;
 
 use std::{
-    collections::HashSet,
-    io::Write,
-    os::unix::fs::PermissionsExt,
+    collections::{BTreeSet, HashSet},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use bytes::Bytes;
-use flate2::{Compression, write::GzEncoder};
-use reqwest::{
-    StatusCode,
-    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
-};
 use tokio::{
     sync::Semaphore,
     task::JoinSet,
@@ -38,8 +37,12 @@ use crate::{
     id::SessionId,
     journal::{Entry, Kind, Reader},
     session::SessionHandle,
+    signal::Signal,
     supervisor::Supervisor,
 };
+use door::{Door, Outcome};
+use privacy::Filter;
+pub use status::Status;
 
 /// Sessions that are sent at once.
 const AT_ONCE: usize = 8;
@@ -58,10 +61,12 @@ pub struct Forwarder {
 }
 
 struct Shared {
+    name: String,
     supervisor: Supervisor,
-    http: reqwest::Client,
-    endpoint: String,
-    headers: HeaderMap,
+    door: Door,
+    filter: Filter,
+    signals: BTreeSet<Signal>,
+    status: Arc<Status>,
     places: Semaphore,
     /// Sessions that somebody is at.
     busy: Mutex<HashSet<SessionId>>,
@@ -70,14 +75,21 @@ struct Shared {
 /// Why there is no forwarder.
 #[derive(Debug, thiserror::Error)]
 pub enum ForwarderError {
-    /// The endpoint is no URL.
-    #[error("forward.endpoint = \"{0}\": give a URL such as http://127.0.0.1:4318")]
-    Endpoint(String),
-    /// The file of headers.
-    #[error("forward.headers_file {path}: {problem}")]
-    Headers {
+    /// The endpoint cannot be spoken to.
+    #[error("forward.{name}.endpoint: {problem}; give a URL such as http://127.0.0.1:4317")]
+    Endpoint {
+        /// The destination.
+        name: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A file that the configuration names.
+    #[error("{key} {}: {problem}", path.display())]
+    File {
+        /// The key that names it.
+        key: String,
         /// Where.
-        path: String,
+        path: PathBuf,
         /// What is wrong and what to do.
         problem: String,
     },
@@ -86,30 +98,25 @@ pub enum ForwarderError {
     Client(#[from] reqwest::Error),
 }
 
-/// What came of one request.
-enum Outcome {
-    Sent,
-    Refused(StatusCode),
-    Later(Option<Duration>),
-}
-
 impl Forwarder {
-    /// A forwarder as configured. Nothing is connected to yet.
-    pub fn new(config: &Forward, supervisor: Supervisor) -> Result<Forwarder, ForwarderError> {
-        rustls::crypto::ring::default_provider().install_default().ok();
-        let endpoint = config.endpoint.trim_end_matches('/').to_owned();
-        let url = reqwest::Url::parse(&endpoint).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-        url.ok_or_else(|| ForwarderError::Endpoint(config.endpoint.clone()))?;
-        let http = reqwest::Client::builder().timeout(config.timeout).build()?;
+    /// The forwarder to the destination of this name. Nothing is connected to yet.
+    pub fn new(name: &str, config: &Forward, supervisor: Supervisor) -> Result<Forwarder, ForwarderError> {
         let shared = Shared {
+            name: name.to_owned(),
+            door: Door::new(name, config)?,
+            filter: Filter::new(&config.privacy, &supervisor.key().derive("forward")),
+            signals: config.signals.clone(),
+            status: Arc::new(Status::new(name, config)),
             supervisor,
-            http,
-            endpoint,
-            headers: headers(config)?,
             places: Semaphore::new(AT_ONCE),
             busy: Mutex::default(),
         };
         Ok(Forwarder { shared: Arc::new(shared) })
+    }
+
+    /// How the destination is, as it goes on.
+    pub fn status(&self) -> Arc<Status> {
+        Arc::clone(&self.shared.status)
     }
 
     /// Forwards until cancelled. Sessions that ended while no daemon ran are brought up to date first.
@@ -155,10 +162,10 @@ impl Shared {
 
     /// Sends a session to its end; true when it has ended and all of it is sent.
     async fn session(&self, id: SessionId) -> bool {
-        let Ok(mut cursor) = self.supervisor.store().cursor(&self.endpoint, id).await else { return false };
+        let Ok(mut cursor) = self.supervisor.store().cursor(&self.name, id).await else { return false };
         let live = self.supervisor.live(id);
         let mut head = live.as_ref().map(|session| session.recorder.journal().head());
-        let kinds = [Kind::Traces, Kind::Metrics, Kind::Logs];
+        let kinds: Vec<Kind> = self.signals.iter().map(|signal| signal.kind()).collect();
         let mut reader = Some(Reader::open(&self.supervisor.journal_dir(id), cursor + 1).only(&kinds));
         loop {
             if let Some(head) = &mut head {
@@ -168,6 +175,7 @@ impl Shared {
             let Some((back, batch)) = read(taken, id).await else { return true };
             reader = Some(back);
             if batch.is_empty() {
+                self.status.waiting(id, None);
                 let Some(head) = &mut head else { return true };
                 if !wait_for_more(head, live.as_ref()).await {
                     return true;
@@ -176,6 +184,8 @@ impl Shared {
             }
             let Ok(_place) = self.places.acquire().await else { return false };
             for (n, entry) in batch.iter().enumerate() {
+                let last = live.as_ref().map_or(entry.seq, |live| *live.recorder.journal().head().borrow());
+                self.status.waiting(id, Some((last.saturating_sub(cursor), entry.time)));
                 self.deliver(id, entry).await;
                 cursor = entry.seq;
                 if (n + 1) % CURSOR_EVERY == 0 || n + 1 == batch.len() {
@@ -186,62 +196,47 @@ impl Shared {
     }
 
     async fn keep_cursor(&self, id: SessionId, cursor: u64) {
-        if let Err(error) = self.supervisor.store().set_cursor(&self.endpoint, id, cursor).await {
+        if let Err(error) = self.supervisor.store().set_cursor(&self.name, id, cursor).await {
             tracing::warn!(session = %id, %error, "the forwarder's cursor could not be kept; some will be sent twice");
         }
     }
 
     /// Sends one request, for as long as it takes.
     async fn deliver(&self, id: SessionId, entry: &Entry) {
+        let Some(signal) = Signal::of(entry.kind) else { return };
+        let Some(request) = self.filter.apply(signal, entry.payload.clone()) else {
+            tracing::error!(session = %id, seq = entry.seq, "a request cannot be read, and is not forwarded");
+            return;
+        };
         let mut backoff = BACKOFF.0;
         let mut told = false;
         loop {
-            match self.send(entry).await {
-                Outcome::Sent => return,
-                Outcome::Refused(status) => {
-                    tracing::error!(session = %id, seq = entry.seq, status = status.as_u16(), "the collector refused a request for good");
-                    return;
+            match self.door.send(signal, request.clone()).await {
+                Outcome::Sent { rejected, why } => {
+                    if rejected > 0 {
+                        tracing::error!(session = %id, seq = entry.seq, destination = self.name, rejected, why, "the destination turned records away");
+                    }
+                    return self.status.sent(signal, rejected, &why);
                 }
-                Outcome::Later(asked) => {
+                Outcome::Refused(why) => {
+                    tracing::error!(session = %id, seq = entry.seq, destination = self.name, why, "the destination refused a request for good");
+                    return self.status.refused(&why);
+                }
+                Outcome::Later(why, asked) => {
                     if !std::mem::replace(&mut told, true) {
                         tracing::warn!(
-                            endpoint = self.endpoint,
-                            "the collector takes nothing; everything waits for it"
+                            destination = self.name,
+                            why,
+                            "the destination takes nothing; everything waits for it"
                         );
                     }
+                    self.status.later(&why);
                     sleep(asked.unwrap_or_else(|| backoff.mul_f64(0.5 + rand::random::<f64>() / 2.0))).await;
                     backoff = (backoff * 2).min(BACKOFF.1);
                 }
             }
         }
     }
-
-    async fn send(&self, entry: &Entry) -> Outcome {
-        let path = match entry.kind {
-            Kind::Traces => "traces",
-            Kind::Metrics => "metrics",
-            _ => "logs",
-        };
-        let request = self
-            .http
-            .post(format!("{}/v1/{path}", self.endpoint))
-            .headers(self.headers.clone())
-            .header(CONTENT_TYPE, "application/x-protobuf")
-            .header(CONTENT_ENCODING, "gzip")
-            .body(gzip(&entry.payload));
-        let Ok(answer) = request.send().await else { return Outcome::Later(None) };
-        match answer.status() {
-            status if status.is_success() => Outcome::Sent,
-            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => later(answer.headers()),
-            status if status.is_client_error() => Outcome::Refused(status),
-            _ => later(answer.headers()),
-        }
-    }
-}
-
-fn later(headers: &HeaderMap) -> Outcome {
-    let seconds = headers.get(RETRY_AFTER).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
-    Outcome::Later(seconds.map(Duration::from_secs).map(|wait| wait.min(BACKOFF.1)))
 }
 
 /// The next requests, and the reader back; `None` when the journal breaks off.
@@ -268,34 +263,5 @@ async fn wait_for_more(head: &mut tokio::sync::watch::Receiver<u64>, live: Optio
     }
 }
 
-fn gzip(bytes: &[u8]) -> Bytes {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
-    // Writing to memory does not fail.
-    encoder.write_all(bytes).ok();
-    encoder.finish().unwrap_or_default().into()
-}
-
-/// One header a line, `Name: value`; nobody but the daemon may read the file.
-fn headers(config: &Forward) -> Result<HeaderMap, ForwarderError> {
-    let Some(path) = &config.headers_file else { return Ok(HeaderMap::new()) };
-    let wrong = |problem: String| ForwarderError::Headers { path: path.display().to_string(), problem };
-    let mode = std::fs::metadata(path).map_err(|e| wrong(e.to_string()))?.permissions().mode();
-    if mode & 0o077 != 0 {
-        return Err(wrong(format!(
-            "its mode is {:o}; nobody but the daemon may read it: chmod 600 it",
-            mode & 0o777
-        )));
-    }
-    let text = std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
-    let mut headers = HeaderMap::new();
-    for (n, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let parsed = line.split_once(':').and_then(|(name, value)| {
-            let mut value = HeaderValue::from_str(value.trim()).ok()?;
-            value.set_sensitive(true);
-            Some((HeaderName::from_bytes(name.trim().as_bytes()).ok()?, value))
-        });
-        let (name, value) = parsed.ok_or_else(|| wrong(format!("line {} is not `Name: value`", n + 1)))?;
-        headers.append(name, value);
-    }
-    Ok(headers)
-}
+#[cfg(test)]
+mod tests;

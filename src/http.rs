@@ -43,7 +43,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::supervisor::Supervisor;
+use crate::{forwarder, supervisor::Supervisor};
 
 pub use auth::{Admin, Caller};
 pub use problem::Failure;
@@ -55,6 +55,8 @@ pub use terminal::{INPUT_LIMIT, Said};
 #[derive(Clone)]
 pub struct AppState {
     supervisor: Supervisor,
+    /// How those are that telemetry is forwarded to.
+    destinations: Arc<[Arc<forwarder::Status>]>,
     /// Refuses who guesses tokens.
     throttle: Arc<throttle::Throttle>,
     /// Holds every open terminal, so that the daemon can wait for them.
@@ -65,8 +67,19 @@ pub struct AppState {
 
 impl AppState {
     /// The state of a router. Terminals that it opens are tracked by `tracker` and end with `stopping`.
-    pub fn new(supervisor: Supervisor, tracker: TaskTracker, stopping: CancellationToken) -> AppState {
-        AppState { supervisor, throttle: Arc::default(), tracker, stopping }
+    pub fn new(
+        supervisor: Supervisor,
+        destinations: Vec<Arc<forwarder::Status>>,
+        tracker: TaskTracker,
+        stopping: CancellationToken,
+    ) -> AppState {
+        AppState {
+            supervisor,
+            destinations: destinations.into(),
+            throttle: Arc::default(),
+            tracker,
+            stopping,
+        }
     }
 }
 
@@ -104,6 +117,7 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(access::rotate))
         .routes(routes!(health::info))
         .routes(routes!(health::doctor))
+        .routes(routes!(health::destinations))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))

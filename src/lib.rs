@@ -44,6 +44,7 @@ pub mod config;
 pub mod detach;
 pub mod event;
 pub mod id;
+pub mod signal;
 pub mod spec;
 
 // 2. rules: pure; time is an argument

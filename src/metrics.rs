@@ -10,7 +10,10 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::lifecycle::{Phase, Reason};
+use crate::{
+    api::Destination,
+    lifecycle::{Phase, Reason},
+};
 
 /// What the daemon counts.
 pub struct Metrics {
@@ -32,6 +35,8 @@ pub struct Now {
     pub viewers: u64,
     /// Bytes in the journals of live sessions.
     pub recorded_bytes: u64,
+    /// Where telemetry is forwarded to; their names are the operator's.
+    pub destinations: Vec<Destination>,
     /// What this process holds, where the system tells.
     pub process: Option<Process>,
 }
@@ -160,6 +165,7 @@ impl Metrics {
                 line(&mut out, name, &[], value);
             }
         }
+        destinations(&mut out, &now.destinations);
         self.starts.render(&mut out);
         self.ends.render(&mut out);
         self.requests.render(&mut out);
@@ -189,7 +195,7 @@ impl<const N: usize> Family<N> {
     }
 
     fn render(&self, out: &mut String) {
-        write(out, format_args!("# HELP {} {}\n# TYPE {} counter\n", self.name, self.help, self.name));
+        counter(out, self.name, self.help);
         for (values, count) in &*self.lock() {
             let labels: Vec<_> = self.labels.iter().copied().zip(values.iter().copied()).collect();
             line(out, self.name, &labels, *count);
@@ -199,6 +205,46 @@ impl<const N: usize> Family<N> {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<[&'static str; N], u64>> {
         self.values.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Families of the destinations, a line for each.
+fn destinations(out: &mut String, all: &[Destination]) {
+    if all.is_empty() {
+        return;
+    }
+    let sent = "sandboxctl_forward_sent_requests_total";
+    counter(out, sent, "OTLP requests that a destination took.");
+    for to in all {
+        for (signal, count) in
+            [("traces", to.sent_traces), ("metrics", to.sent_metrics), ("logs", to.sent_logs)]
+        {
+            line(out, sent, &[("destination", &to.name), ("signal", signal)], count);
+        }
+    }
+    type Look = fn(&Destination) -> u64;
+    let counters: [(&str, &str, Look); 3] = [
+        ("sandboxctl_forward_refused_requests_total", "OTLP requests refused for good.", |to| to.refused),
+        ("sandboxctl_forward_rejected_records_total", "Records turned away.", |to| to.rejected_records),
+        ("sandboxctl_forward_retries_total", "Tries that had to be made again.", |to| to.retries),
+    ];
+    let gauges: [(&str, &str, Look); 2] = [
+        ("sandboxctl_forward_waiting_frames", "Frames of journals that wait.", |to| to.waiting_frames),
+        ("sandboxctl_forward_lag_seconds", "Age of the oldest request that waits.", |to| to.lag_s),
+    ];
+    for (announce, families) in
+        [(counter as fn(&mut String, &str, &str), &counters[..]), (gauge, &gauges[..])]
+    {
+        for (name, help, look) in families {
+            announce(out, name, help);
+            for to in all {
+                line(out, name, &[("destination", &to.name)], look(to));
+            }
+        }
+    }
+}
+
+fn counter(out: &mut String, name: &str, help: &str) {
+    write(out, format_args!("# HELP {name} {help}\n# TYPE {name} counter\n"));
 }
 
 fn gauge(out: &mut String, name: &str, help: &str) {

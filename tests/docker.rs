@@ -195,7 +195,7 @@ async fn a_collector_that_was_away_gets_everything_once() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let server = tokio::spawn(async move { axum::serve(listener, routes).await });
-    let config = format!("[forward]\nendpoint = \"http://{address}\"");
+    let config = format!("[forward.team]\nendpoint = \"http://{address}\"");
     let mut daemon = Daemon::start_with(Rung::Docker, &config).await;
     let session = daemon.begin(ask(&["claude", "-p", "List the files here"])).await;
     daemon.ended(&session).await;

@@ -1,11 +1,15 @@
 //! The documents say what is so: configuration, dependencies and verbs, held against the code.
 
-use std::{collections::BTreeSet, fs};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
 
 use clap::CommandFactory;
 use sandboxctl::{
     cli::args::Cli,
-    config::{Config, Forward, Tls},
+    config::{Config, Forward, ForwardTls, Privacy, Protocol, Tls},
+    signal::Signal,
     spec::Profile,
 };
 use serde_json::Value;
@@ -47,16 +51,22 @@ fn documented(page: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_key_of_the_configuration_is_documented_and_the_other_way_round() {
+    let forward = Forward {
+        endpoint: String::new(),
+        protocol: Protocol::Http,
+        signals: [Signal::Logs].into(),
+        headers_file: Some("h".into()),
+        headers_helper: vec!["h".to_owned()],
+        tls: ForwardTls { ca: Some("a".into()), cert: Some("c".into()), key: Some("k".into()) },
+        privacy: Privacy::default(),
+        timeout: std::time::Duration::from_secs(1),
+    };
     let config = Config {
         public_url: Some(String::new()),
         admin_group: Some(String::new()),
         guest: Some("g".into()),
         tls: Some(Tls { cert: "c".into(), key: "k".into() }),
-        forward: Some(Forward {
-            endpoint: String::new(),
-            headers_file: Some("h".into()),
-            timeout: std::time::Duration::from_secs(1),
-        }),
+        forward: BTreeMap::from([("NAME".to_owned(), forward)]),
         ..Config::default()
     };
     let mut value = serde_json::to_value(&config).expect("JSON");

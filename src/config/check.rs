@@ -6,7 +6,7 @@ use std::{path::Path, time::Duration};
 use serde_json::Value;
 
 use super::{
-    Config, ConfigError,
+    Config, ConfigError, Forward,
     error::{instead_of, nearest},
 };
 use crate::{
@@ -68,11 +68,7 @@ pub(super) fn config(config: &Config) -> Checked {
             must(is_amount(price), &key, "give an amount of dollars, zero or more")?;
         }
     }
-    if let Some(forward) = &config.forward {
-        must(is_url(&forward.endpoint), "forward.endpoint", "give a URL such as http://127.0.0.1:4318")?;
-        let fits = !forward.timeout.is_zero() && forward.timeout <= LONGEST;
-        must(fits, "forward.timeout", "give more than 0s and at most 10 years")?;
-    }
+    config.forward.iter().try_for_each(|(name, forward)| self::forward(name, forward))?;
     for (name, server) in &config.mcp_servers {
         mcp_server(&format!("mcp_servers.{name}"), name, server)?;
     }
@@ -83,6 +79,21 @@ pub(super) fn config(config: &Config) -> Checked {
         return Err(ConfigError::value("default_profile", problem));
     }
     config.profiles.iter().try_for_each(|(name, profile)| self::profile(config, name, profile))
+}
+
+fn forward(name: &str, forward: &Forward) -> Checked {
+    let at = |key: &str| format!("forward.{name}.{key}");
+    let problem = "name a destination with 1 to 64 letters, digits, '-', '_' or '.'";
+    must(is_name(name), &format!("forward.{name}"), problem)?;
+    must(is_url(&forward.endpoint), &at("endpoint"), "give a URL such as http://127.0.0.1:4318")?;
+    must(!forward.signals.is_empty(), &at("signals"), "give one or more of traces, metrics and logs")?;
+    let helper = &forward.headers_helper;
+    let problem = "give a program and its arguments, at most 128 KiB, without NUL";
+    must(helper.is_empty() || is_program(helper), &at("headers_helper"), problem)?;
+    let problem = "give `cert` and `key` together";
+    must(forward.tls.cert.is_some() == forward.tls.key.is_some(), &at("tls.key"), problem)?;
+    let fits = !forward.timeout.is_zero() && forward.timeout <= LONGEST;
+    must(fits, &at("timeout"), "give more than 0s and at most 10 years")
 }
 
 fn profile(config: &Config, name: &str, profile: &Profile) -> Checked {

@@ -3,18 +3,28 @@
 
 use serde_json::{Value, json};
 
+use std::time::Duration;
+
 use super::*;
+use crate::signal::Signal;
 
 /// Keys that take whatever has their type, each with the reason.
-const FREE: [&str; 17] = [
+const FREE: [&str; 24] = [
     // Paths: whether something is there shows when the daemon starts.
     "guest",
     "tls.cert",
     "tls.key",
     "model.key_file",
-    "forward.headers_file",
+    "forward.team.headers_file",
+    "forward.team.tls.ca",
+    "forward.team.tls.cert",
+    "forward.team.tls.key",
     // One of a few words, or a limit that may be anything: the type says it all.
     "engine",
+    "forward.team.protocol",
+    "forward.team.privacy.prompts",
+    "forward.team.privacy.users",
+    "forward.team.privacy.tools",
     "profiles.demo.credential",
     "profiles.demo.sudo",
     "profiles.demo.record_input",
@@ -49,9 +59,11 @@ const OUTSIDE: &[(&str, &[&str], &str)] = &[
     ("model.prices.claude.output", &["nan", "-1.0", "inf"], "zero or more"),
     ("model.prices.claude.cache_read", &["nan", "-1.0", "inf"], "zero or more"),
     ("model.prices.claude.cache_write", &["nan", "-1.0", "inf"], "zero or more"),
-    ("forward.endpoint", &["\"\"", "\"collector:4318\"", "\"unix:///x\""], "http://"),
-    ("forward.timeout", &["\"\"", "\"soon\"", "\"5\""], "30m"),
-    ("forward.timeout", &["\"0s\"", "\"11y\"", "\"18446744073709551615s\""], "at most 10 years"),
+    ("forward.team.endpoint", &["\"\"", "\"collector:4318\"", "\"unix:///x\""], "http://"),
+    ("forward.team.signals", &["[]"], "traces"),
+    ("forward.team.headers_helper", &["[\"\"]", "[\"a\\u0000\"]"], "program"),
+    ("forward.team.timeout", &["\"\"", "\"soon\"", "\"5\""], "30m"),
+    ("forward.team.timeout", &["\"0s\"", "\"11y\"", "\"18446744073709551615s\""], "at most 10 years"),
     ("mcp_servers.files.type", &["\"pipe\""], "stdio, http or sse"),
     ("mcp_servers.files.type", &["\"http\""], "stdio for a `command`"),
     ("mcp_servers.files.command", &["\"\"", "5"], "program"),
@@ -85,7 +97,8 @@ const OUTSIDE: &[(&str, &[&str], &str)] = &[
 ];
 
 /// Sections whose names are the operator's, and those of another's form.
-const OPEN: [&str; 7] = [
+const OPEN: [&str; 8] = [
+    "forward",
     "profiles",
     "profiles.demo.env",
     "model.prices",
@@ -105,7 +118,16 @@ fn whole() -> Value {
         ..Profile::default()
     };
     let price = Price { input: 1.0, output: 1.0, cache_read: 1.0, cache_write: 1.0 };
-    let endpoint = "http://127.0.0.1:4318".to_owned();
+    let forward = Forward {
+        endpoint: "http://127.0.0.1:4318".to_owned(),
+        protocol: Protocol::Http,
+        signals: Signal::ALL.into(),
+        headers_file: Some("/h".into()),
+        headers_helper: vec!["token".to_owned()],
+        tls: ForwardTls { ca: Some("/a".into()), cert: Some("/c".into()), key: Some("/k".into()) },
+        privacy: Privacy::default(),
+        timeout: Duration::from_secs(30),
+    };
     let config = Config {
         public_url: Some("https://sandbox.example.org".to_owned()),
         admin_group: Some("adm".to_owned()),
@@ -117,7 +139,7 @@ fn whole() -> Value {
             prices: BTreeMap::from([("claude".to_owned(), price)]),
             ..Model::default()
         },
-        forward: Some(Forward { endpoint, headers_file: Some("/h".into()), timeout: forward_timeout() }),
+        forward: BTreeMap::from([("team".to_owned(), forward)]),
         mcp_servers: BTreeMap::from([
             (
                 "files".to_owned(),
@@ -262,7 +284,9 @@ fn names_that_are_the_operators_have_a_form() {
         ("[mcp_servers.a]", "mcp_servers.a"),
         ("[mcp_servers.a]\ncommand = \"x\"\nurl = \"http://x\"", "mcp_servers.a"),
         ("[tls]\ncert = \"/c\"", "tls.key"),
-        ("[forward]\ntimeout = \"1s\"", "forward.endpoint"),
+        ("[forward.a]\ntimeout = \"1s\"", "forward.a.endpoint"),
+        ("[forward.\"a b\"]\nendpoint = \"http://x\"", "forward.a b"),
+        ("[forward.a]\nendpoint = \"http://x\"\ntls.cert = \"/c\"", "forward.a.tls.key"),
         ("[model.prices.x]\ninput = 1", "model.prices.x.output"),
         ("[profiles.x]\ncredential = \"gateway\"", "model.key_file"),
     ] {

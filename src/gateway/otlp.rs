@@ -35,6 +35,7 @@ use crate::{
     clock,
     event::Lifecycle,
     journal::{JournalError, Kind},
+    signal::Signal,
 };
 
 use self::{schema::Message, stamp::Stamp, wire::WireError};
@@ -56,49 +57,12 @@ pub const RETRY_AFTER: u64 = 15; // seconds
 /// take its body many times over; who sends it has no say in how long that lasts, so all the others wait.
 static HEAVY: Semaphore = Semaphore::const_new(2);
 
-/// What a request is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
-    /// Spans.
-    Traces,
-    /// Metrics.
-    Metrics,
-    /// Log records.
-    Logs,
-}
-
-impl Signal {
-    /// All three.
-    pub const ALL: [Signal; 3] = [Signal::Traces, Signal::Metrics, Signal::Logs];
-
-    /// The path of OTLP/HTTP.
-    pub fn path(self) -> &'static str {
-        match self {
-            Signal::Traces => "/v1/traces",
-            Signal::Metrics => "/v1/metrics",
-            Signal::Logs => "/v1/logs",
-        }
-    }
-
-    /// The name in metrics.
-    fn name(self) -> &'static str {
-        self.kind().name()
-    }
-
-    fn kind(self) -> Kind {
-        match self {
-            Signal::Traces => Kind::Traces,
-            Signal::Metrics => Kind::Metrics,
-            Signal::Logs => Kind::Logs,
-        }
-    }
-
-    fn schema(self) -> &'static Message {
-        match self {
-            Signal::Traces => &schema::TRACES,
-            Signal::Metrics => &schema::METRICS,
-            Signal::Logs => &schema::LOGS,
-        }
+/// How a signal's requests are built.
+fn schema_of(signal: Signal) -> &'static Message {
+    match signal {
+        Signal::Traces => &schema::TRACES,
+        Signal::Metrics => &schema::METRICS,
+        Signal::Logs => &schema::LOGS,
     }
 }
 
@@ -263,13 +227,13 @@ fn decode(
     let body = match encoding {
         Encoding::Protobuf => body,
         Encoding::Json => {
-            transcoded = json::to_protobuf(signal.schema(), body, MAX_PAYLOAD).map_err(|e| {
+            transcoded = json::to_protobuf(schema_of(signal), body, MAX_PAYLOAD).map_err(|e| {
                 if e.to_string().contains(json::TOO_LONG) { Refusal::TooLong } else { Refusal::Json(e) }
             })?;
             &transcoded
         }
     };
-    let payload = stamp.apply(signal.schema(), body).map_err(|e| match e {
+    let payload = stamp.apply(schema_of(signal), body).map_err(|e| match e {
         WireError::Large => Refusal::TooLong,
         other => Refusal::Protobuf(other),
     })?;

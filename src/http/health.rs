@@ -4,7 +4,7 @@ use axum::{extract::State, http::header, response::IntoResponse};
 
 use super::{AppState, Caller, Failure, answer::Json, problem::Known};
 use crate::{
-    api::{Check, Info, Problem},
+    api::{Check, Destination, Info, Problem},
     lifecycle::Phase,
     metrics::{Now, Process},
 };
@@ -38,6 +38,20 @@ pub(super) async fn doctor(
 ) -> Result<Json<Vec<Check>>, Failure> {
     caller.admin()?;
     Ok(Json(state.supervisor.doctor().await))
+}
+
+/// Lists where telemetry is forwarded to
+#[utoipa::path(
+    get, path = "/api/v1/destinations", tag = "daemon",
+    responses((status = 200, description = "Each destination, and how it is since this daemon started.",
+        body = Vec<Destination>), Known)
+)]
+pub(super) async fn destinations(
+    State(state): State<AppState>,
+    caller: Caller,
+) -> Result<Json<Vec<Destination>>, Failure> {
+    caller.admin()?;
+    Ok(Json(state.destinations.iter().map(|status| status.report()).collect()))
 }
 
 /// Tells that the daemon answers
@@ -74,6 +88,7 @@ pub(super) async fn metrics(State(state): State<AppState>) -> impl IntoResponse 
         now.viewers += u64::from(session.viewers);
         now.recorded_bytes += session.recorded_bytes;
     }
+    now.destinations = state.destinations.iter().map(|status| status.report()).collect();
     let text = state.supervisor.metrics().render(&now);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }

@@ -21,10 +21,13 @@ use tonic::{
 };
 
 use super::{
-    BODY_LIMIT, Labels, RETRY_AFTER, Refusal, Signal, accept,
+    BODY_LIMIT, Labels, RETRY_AFTER, Refusal, accept,
     http::{self, codes, sentence},
 };
-use crate::gateway::{Context, Doors, intake::Share};
+use crate::{
+    gateway::{Context, Doors, intake::Share},
+    signal::Signal,
+};
 
 /// How long a call may take to arrive and be kept.
 const CALL_TIME: Duration = Duration::from_secs(60);
@@ -35,16 +38,8 @@ pub fn router() -> Router<Arc<Context>> {
         let export = move |State(ctx): State<Arc<Context>>,
                            Extension(doors): Extension<Arc<Doors>>,
                            request: Request| export(ctx, doors, signal, request);
-        router.route(path(signal), post(export))
+        router.route(signal.service(), post(export))
     })
-}
-
-fn path(signal: Signal) -> &'static str {
-    match signal {
-        Signal::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-        Signal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
-        Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
-    }
 }
 
 async fn export(ctx: Arc<Context>, doors: Arc<Doors>, signal: Signal, request: Request) -> Response {

@@ -19,7 +19,7 @@ use prost::Message;
 use sandbox_guest::wire::REQUEST_HEADER;
 use tokio::time::timeout;
 
-use super::{BODY_LIMIT, Encoding, Labels, RETRY_AFTER, Refusal, Signal, accept};
+use super::{BODY_LIMIT, Encoding, Labels, RETRY_AFTER, Refusal, accept};
 use crate::{
     gateway::{
         Context, Doors,
@@ -27,6 +27,7 @@ use crate::{
     },
     journal::JournalError,
     keys::same_hash,
+    signal::Signal,
 };
 
 /// How long a body may take to arrive.

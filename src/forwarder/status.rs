@@ -1,0 +1,107 @@
+//! How a destination is: what it has, what waits for it, what went wrong last.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use crate::{api, clock, config::Forward, id::SessionId, signal::Signal};
+
+/// Kept by the forwarder, read by whoever wants to know.
+pub struct Status {
+    name: String,
+    endpoint: String,
+    protocol: crate::config::Protocol,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    sent: BTreeMap<Signal, u64>,
+    refused: u64,
+    rejected: u64,
+    retries: u64,
+    /// When something last arrived there, in µs since the epoch.
+    sent_at: Option<u64>,
+    /// When something last went wrong, and what.
+    error: Option<(u64, String)>,
+    /// Sessions of which something waits: frames of their journals, and the time of the first.
+    waiting: BTreeMap<SessionId, (u64, u64)>,
+}
+
+impl Status {
+    pub(super) fn new(name: &str, config: &Forward) -> Status {
+        let endpoint = inert_endpoint(&config.endpoint);
+        Status { name: name.to_owned(), endpoint, protocol: config.protocol, state: Mutex::default() }
+    }
+
+    /// A request arrived; so many of its records were turned away.
+    pub(super) fn sent(&self, signal: Signal, rejected: u64, why: &str) {
+        let mut state = self.lock();
+        *state.sent.entry(signal).or_insert(0) += 1;
+        state.sent_at = Some(clock::now());
+        if rejected > 0 {
+            state.rejected += rejected;
+            state.error = Some((clock::now(), format!("it turned {rejected} records away: {why}")));
+        }
+    }
+
+    /// A request was refused for good.
+    pub(super) fn refused(&self, why: &str) {
+        let mut state = self.lock();
+        state.refused += 1;
+        state.error = Some((clock::now(), format!("it refused a request for good: {why}")));
+    }
+
+    /// A request has to be sent again.
+    pub(super) fn later(&self, why: &str) {
+        let mut state = self.lock();
+        state.retries += 1;
+        state.error = Some((clock::now(), why.to_owned()));
+    }
+
+    /// So many frames of a session's journal are ahead, the next of this time; none when it is up to date.
+    pub(super) fn waiting(&self, session: SessionId, ahead: Option<(u64, u64)>) {
+        let mut state = self.lock();
+        match ahead {
+            Some(ahead) => drop(state.waiting.insert(session, ahead)),
+            None => drop(state.waiting.remove(&session)),
+        }
+    }
+
+    /// How it is now.
+    pub fn report(&self) -> api::Destination {
+        let state = self.lock();
+        let sent = |signal| state.sent.get(&signal).copied().unwrap_or(0);
+        let oldest = state.waiting.values().map(|(_, time)| *time).min();
+        api::Destination {
+            name: self.name.clone(),
+            endpoint: self.endpoint.clone(),
+            protocol: self.protocol,
+            sent_traces: sent(Signal::Traces),
+            sent_metrics: sent(Signal::Metrics),
+            sent_logs: sent(Signal::Logs),
+            refused: state.refused,
+            rejected_records: state.rejected,
+            retries: state.retries,
+            waiting_frames: state.waiting.values().map(|(frames, _)| frames).sum(),
+            lag_s: oldest.map_or(0, |time| clock::now().saturating_sub(time) / 1_000_000),
+            last_sent_at: state.sent_at.map(clock::timestamp),
+            last_error: state.error.as_ref().map(|(_, why)| why.clone()),
+            last_error_at: state.error.as_ref().map(|(at, _)| clock::timestamp(*at)),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An address without the name and password that it may hold.
+fn inert_endpoint(endpoint: &str) -> String {
+    let Ok(mut url) = reqwest::Url::parse(endpoint) else { return String::new() };
+    // A URL with a host takes both.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.as_str().trim_end_matches('/').to_owned()
+}
