@@ -61,6 +61,9 @@ pub struct Session {
     pub id: SessionId,
     /// Who it is for.
     pub user: User,
+    /// Their team, if the configuration gave them one when the session was asked for.
+    #[serde(default)]
+    pub team: Option<String>,
     /// Its profile.
     pub profile: String,
     /// Whose credential pays for the model.

@@ -21,6 +21,7 @@ use crate::spec::{Credential, Profile};
 mod check;
 mod error;
 mod forward;
+mod teams;
 
 pub(crate) use check::{is_image, is_program};
 pub use error::ConfigError;
@@ -65,6 +66,8 @@ pub struct Config {
     pub model: Model,
     /// Where every session's telemetry is forwarded to, by name.
     pub forward: BTreeMap<String, Forward>,
+    /// Who belongs together, by the team's name: e-mail addresses, or globs of them.
+    pub teams: BTreeMap<String, Vec<String>>,
     /// MCP servers that every session gets, by name; Claude Code's own form.
     pub mcp_servers: BTreeMap<String, serde_json::Value>,
     /// Profiles by name.
@@ -95,6 +98,7 @@ impl Default for Config {
             docker: Docker::default(),
             model: Model::default(),
             forward: BTreeMap::new(),
+            teams: BTreeMap::new(),
             mcp_servers: BTreeMap::new(),
             profiles: BTreeMap::from([("default".to_owned(), default), ("demo".to_owned(), demo)]),
         }

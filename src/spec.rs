@@ -276,6 +276,9 @@ pub struct Budget {
 pub struct Spec {
     /// Who it is for.
     pub user: User,
+    /// The team that their e-mail address belonged to when the session was asked for.
+    #[serde(default)]
+    pub team: Option<String>,
     /// The profile's name.
     pub profile_name: String,
     /// The profile, with the request's image, time to live and program laid over it.

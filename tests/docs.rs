@@ -67,6 +67,7 @@ fn every_key_of_the_configuration_is_documented_and_the_other_way_round() {
         guest: Some("g".into()),
         tls: Some(Tls { cert: "c".into(), key: "k".into() }),
         forward: BTreeMap::from([("NAME".to_owned(), forward)]),
+        teams: BTreeMap::from([("NAME".to_owned(), Vec::new())]),
         ..Config::default()
     };
     let mut value = serde_json::to_value(&config).expect("JSON");

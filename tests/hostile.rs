@@ -144,6 +144,7 @@ async fn nobody_speaks_for_another_session_nor_silences_their_own(rung: Rung) {
             assert_eq!(of("sandbox.session.id").len(), 1, "{resource}");
             assert_eq!(of("sandbox.session.id")[0]["stringValue"], session.id.to_string(), "{resource}");
             assert_eq!(of("user.email")[0]["stringValue"], session.user.email, "{resource}");
+            assert!(of("team").is_empty(), "nobody gave one: {resource}");
         }
     }
     for claim in ["evil@example.org", "Sandbox_Session_Id", ".sandbox-profile", &victim.id.to_string()] {

@@ -86,6 +86,7 @@ fn stamp() -> Stamp {
     let profile_name = "default".to_owned();
     let spec = Spec {
         user,
+        team: Some("lab".to_owned()),
         profile_name,
         profile: Profile::default(),
         workspace: None,
@@ -137,6 +138,7 @@ fn the_resource_is_ours(attributes: Option<&Value>) {
         ("sandbox.profile", "default"),
         ("user.name", "Ada Lovelace"),
         ("user.email", "ada@example.org"),
+        ("team", "lab"),
     ] {
         let found: Vec<&Value> = all.iter().filter(|a| folded(key(a)) == folded(ours)).collect();
         assert_eq!(found.len(), 1, "{ours} once");

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{
     Config, ConfigError, Forward,
     error::{instead_of, nearest},
+    teams,
 };
 use crate::{
     detach::DetachKey,
@@ -69,6 +70,7 @@ pub(super) fn config(config: &Config) -> Checked {
         }
     }
     config.forward.iter().try_for_each(|(name, forward)| self::forward(name, forward))?;
+    config.teams.iter().try_for_each(|(name, addresses)| team(name, addresses))?;
     for (name, server) in &config.mcp_servers {
         mcp_server(&format!("mcp_servers.{name}"), name, server)?;
     }
@@ -94,6 +96,15 @@ fn forward(name: &str, forward: &Forward) -> Checked {
     must(forward.tls.cert.is_some() == forward.tls.key.is_some(), &at("tls.key"), problem)?;
     let fits = !forward.timeout.is_zero() && forward.timeout <= LONGEST;
     must(fits, &at("timeout"), "give more than 0s and at most 10 years")
+}
+
+fn team(name: &str, addresses: &[String]) -> Checked {
+    let key = format!("teams.{name}");
+    let problem = "name a team with 1 to 64 letters, digits, '-', '_' or '.'";
+    must(is_name(name), &key, problem)?;
+    let fits = |address: &String| !address.trim().is_empty() && teams::pattern(address).is_ok();
+    let problem = "give e-mail addresses, or globs of them such as *@lab.example.org";
+    must(addresses.iter().all(fits), &key, problem)
 }
 
 fn profile(config: &Config, name: &str, profile: &Profile) -> Checked {

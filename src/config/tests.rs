@@ -64,6 +64,7 @@ const OUTSIDE: &[(&str, &[&str], &str)] = &[
     ("forward.team.headers_helper", &["[\"\"]", "[\"a\\u0000\"]"], "program"),
     ("forward.team.timeout", &["\"\"", "\"soon\"", "\"5\""], "30m"),
     ("forward.team.timeout", &["\"0s\"", "\"11y\"", "\"18446744073709551615s\""], "at most 10 years"),
+    ("teams.lab", &["[\"\"]", "[\"a\", \" \"]", "[\"[a@b\"]"], "*@lab.example.org"),
     ("mcp_servers.files.type", &["\"pipe\""], "stdio, http or sse"),
     ("mcp_servers.files.type", &["\"http\""], "stdio for a `command`"),
     ("mcp_servers.files.command", &["\"\"", "5"], "program"),
@@ -97,8 +98,9 @@ const OUTSIDE: &[(&str, &[&str], &str)] = &[
 ];
 
 /// Sections whose names are the operator's, and those of another's form.
-const OPEN: [&str; 8] = [
+const OPEN: [&str; 9] = [
     "forward",
+    "teams",
     "profiles",
     "profiles.demo.env",
     "model.prices",
@@ -140,6 +142,7 @@ fn whole() -> Value {
             ..Model::default()
         },
         forward: BTreeMap::from([("team".to_owned(), forward)]),
+        teams: BTreeMap::from([("lab".to_owned(), vec!["*@lab.example.org".to_owned()])]),
         mcp_servers: BTreeMap::from([
             (
                 "files".to_owned(),

@@ -18,6 +18,7 @@ fn session(id: SessionId) -> Session {
     Session {
         id,
         user: User { name: "Ada".to_owned(), email: "ada@example.org".to_owned() },
+        team: None,
         profile: "demo".to_owned(),
         credential: Credential::Demo,
         image: "image".to_owned(),
@@ -57,6 +58,7 @@ fn bundle_of(frames: &[(Kind, Vec<u8>)]) -> (tempfile::TempDir, Vec<u8>) {
         session: session(id),
         spec: Spec {
             user: User { name: "Ada".to_owned(), email: "ada@example.org".to_owned() },
+            team: None,
             profile_name: "demo".to_owned(),
             profile: Profile::default(),
             workspace: None,

@@ -37,6 +37,7 @@ fn fixture(change: impl FnOnce(&mut Profile)) -> Fixture {
     change(&mut profile);
     let spec = Spec {
         user: User { name: "Ada".to_owned(), email: "ada@example.org".to_owned() },
+        team: Some("lab".to_owned()),
         profile_name: "p".to_owned(),
         profile,
         workspace: None,
@@ -122,6 +123,8 @@ async fn what_a_client_claims_to_be_is_overwritten() {
         vec![
             text("sandbox.session.id", "EVIL"),
             text("user.email", "evil@x"),
+            text("team", "EVIL"),
+            text("Team", "EVIL"),
             text("service.name", "claude-code"),
         ],
         vec![text("sandbox.session.id", "EVIL"), text("event.name", "user_prompt")],
@@ -136,6 +139,7 @@ async fn what_a_client_claims_to_be_is_overwritten() {
         |key: &str| attributes.iter().filter(|(k, _)| k == key).map(|(_, v)| v.as_str()).collect::<Vec<_>>();
     assert_eq!(all("sandbox.session.id"), [fixture.ctx.id.to_string()]);
     assert_eq!(all("user.email"), ["ada@example.org"]);
+    assert_eq!(all("team"), ["lab"]);
     assert_eq!(all("service.name"), ["claude-code"]);
     assert!(!format!("{kept:?}").contains("EVIL"));
     assert_eq!(kept[0].resource_logs[0].scope_logs[0].log_records[0].attributes[0].key, "event.name");

@@ -4,6 +4,7 @@ use crate::spec::{Profile, User};
 fn spec(credential: Credential) -> Spec {
     Spec {
         user: User { name: "Ada, Countess".to_owned(), email: "ada@example.org".to_owned() },
+        team: None,
         profile_name: "p".to_owned(),
         profile: Profile { credential, ..Profile::default() },
         workspace: None,

@@ -15,6 +15,7 @@ fn session(email: &str) -> (Session, Spec) {
     let user = User { name: "Ada".to_owned(), email: email.to_owned() };
     let spec = Spec {
         user: user.clone(),
+        team: None,
         profile_name: "demo".to_owned(),
         profile: Profile::default(),
         workspace: None,
@@ -25,6 +26,7 @@ fn session(email: &str) -> (Session, Spec) {
     let view = Session {
         id: SessionId::new(),
         user,
+        team: None,
         profile: "demo".to_owned(),
         credential: spec.profile.credential,
         image: String::new(),

@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, sync::PoisonError, time::Duration};
 use super::{Refusal, Supervisor, somebody};
 use crate::{
     api::StartRequest,
-    config,
+    config::{Config, is_image, is_program},
     engine::EngineError,
     metrics::Start,
     session::SessionHandle,
-    spec::{Credential, Profile, Spec, User, UserError},
+    spec::{Credential, Spec, User, UserError},
 };
 
 /// Terminal size of a session that names none.
@@ -39,7 +39,7 @@ impl Supervisor {
         if self.inner.cancel.is_cancelled() {
             return Err(Refusal::Stopping);
         }
-        let spec = resolve(&self.inner.config.profiles, &self.inner.config.default_profile, request, caller)?;
+        let spec = resolve(&self.inner.config, request, caller)?;
         if let Some(runtime) = &spec.profile.runtime {
             let known = self.inner.engine.health().await?.runtimes;
             if !known.contains(runtime) {
@@ -70,13 +70,9 @@ impl Supervisor {
 }
 
 /// Lays a request over its profile, checking each field.
-fn resolve(
-    profiles: &BTreeMap<String, Profile>,
-    default: &str,
-    request: StartRequest,
-    caller: Option<User>,
-) -> Result<Spec, Refusal> {
-    let name = request.profile.unwrap_or_else(|| default.to_owned());
+fn resolve(config: &Config, request: StartRequest, caller: Option<User>) -> Result<Spec, Refusal> {
+    let profiles = &config.profiles;
+    let name = request.profile.unwrap_or_else(|| config.default_profile.clone());
     let mut profile = profiles.get(&name).cloned().ok_or_else(|| {
         let known: Vec<&str> = profiles.keys().map(String::as_str).collect();
         invalid("profile", format!("there is none of this name; there are {}", known.join(", ")))
@@ -87,13 +83,13 @@ fn resolve(
         invalid(field, error.to_string())
     })?;
     if let Some(image) = request.image {
-        if !config::is_image(&image) {
+        if !is_image(&image) {
             return Err(invalid("image", "give an image reference such as debian:bookworm-slim".to_owned()));
         }
         profile.image = image;
     }
     if !request.program.is_empty() {
-        if !config::is_program(&request.program) {
+        if !is_program(&request.program) {
             return Err(invalid(
                 "program",
                 "give a program and arguments, at most 128 KiB, without NUL".to_owned(),
@@ -131,6 +127,7 @@ fn resolve(
         }
     }
     Ok(Spec {
+        team: config.team(&user.email).map(str::to_owned),
         user,
         profile_name: name,
         cols: size("cols", request.cols, SIZE.0)?,
@@ -154,10 +151,10 @@ pub(super) fn invalid(field: &'static str, problem: String) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
 
     fn ask(request: StartRequest) -> Result<Spec, Refusal> {
-        resolve(&Config::default().profiles, "demo", request, None)
+        let config = Config::parse("default_profile = \"demo\"\n[teams]\nlab = [\"*@lab.example.org\"]");
+        resolve(&config.expect("a configuration"), request, None)
     }
 
     fn refused_field(request: StartRequest) -> &'static str {
@@ -172,6 +169,16 @@ mod tests {
         let spec = ask(StartRequest::default()).expect("nothing is wrong with it");
         assert_eq!((spec.profile_name.as_str(), spec.cols, spec.rows), ("demo", 120, 36));
         assert_eq!(spec.profile.program, ["claude"]);
+    }
+
+    #[test]
+    fn the_team_is_the_configurations_and_fixed_with_the_spec() {
+        let of = |email: &str| {
+            let user = Some(User { name: "Ada".to_owned(), email: email.to_owned() });
+            ask(StartRequest { user, ..StartRequest::default() }).expect("nothing is wrong with it").team
+        };
+        assert_eq!(of("ada@lab.example.org").as_deref(), Some("lab"));
+        assert_eq!(of("ada@example.org"), None);
     }
 
     #[test]

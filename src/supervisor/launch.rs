@@ -194,6 +194,7 @@ fn first_view(id: SessionId, spec: &Spec) -> api::Session {
     api::Session {
         id,
         user: spec.user.clone(),
+        team: spec.team.clone(),
         profile: spec.profile_name.clone(),
         credential: spec.profile.credential,
         image: spec.profile.image.clone(),

@@ -114,6 +114,7 @@ impl Supervisor {
         let nobody = User { name: String::new(), email: String::new() };
         let spec = Spec {
             user: nobody,
+            team: None,
             profile_name: name.to_owned(),
             profile: profile.clone(),
             workspace: None,

@@ -17,6 +17,7 @@ CLAIMS = {
     ".sandbox-profile": "evil",
     "user.name": "Eve",
     "user.email": "evil@example.org",
+    "team": "evil",
 }
 
 

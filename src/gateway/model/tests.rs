@@ -79,6 +79,7 @@ fn fixture_at(
     let model = config::Model { url, key_file: Some(key), ..config::Model::default() };
     let spec = Spec {
         user: User { name: "Ada".to_owned(), email: "ada@example.org".to_owned() },
+        team: None,
         profile_name: "p".to_owned(),
         profile: Profile { credential, budget, ..Profile::default() },
         workspace: None,

@@ -3,13 +3,14 @@
 //! What holds of a stamped request, whatever the client sent:
 //!
 //! - Every resource carries [`Stamp`]'s attributes, once each: `sandbox.session.id`, `sandbox.user`,
-//!   `sandbox.profile`, `user.name`, `user.email`. A batch without a resource gets one.
+//!   `sandbox.profile`, `user.name`, `user.email`, and `team` where the user has one. A batch without a resource
+//!   gets one.
 //! - No other attribute anywhere (resources, scopes, spans, events, links, records, points, exemplars,
 //!   metric metadata, values nested in lists) has a key of ours: one that begins with `sandbox` and a
 //!   separator, in any spelling that backends fold together (`Sandbox.`, `sandbox_`, `.sandbox-`). Claude
 //!   Code copies resource attributes onto every point and record; those copies go too, since the resource
 //!   says the same with authority.
-//! - On resources, and only there, the same goes for `user.name` and `user.email`.
+//! - On resources, and only there, the same goes for `user.name`, `user.email` and `team`.
 //! - The result decodes as the export request it claims to be: types, UTF-8 and depth are checked, unknown
 //!   fields are left out.
 //!
@@ -40,13 +41,16 @@ impl Stamp {
     /// The stamp of the session `id`.
     pub fn new(id: SessionId, spec: &Spec) -> Stamp {
         let mut attributes = Vec::new();
-        for (key, value) in [
-            ("sandbox.session.id", id.to_string().as_str()),
-            ("sandbox.user", &spec.user.to_string()),
+        let (id, user) = (id.to_string(), spec.user.to_string());
+        let team = spec.team.as_deref().map(|team| ("team", team));
+        let of_all = [
+            ("sandbox.session.id", id.as_str()),
+            ("sandbox.user", &user),
             ("sandbox.profile", &spec.profile_name),
             ("user.name", &spec.user.name),
             ("user.email", &spec.user.email),
-        ] {
+        ];
+        for (key, value) in of_all.into_iter().chain(team) {
             let (mut any, mut pair) = (Vec::new(), Vec::new());
             put_bytes(&mut any, 1, value.as_bytes());
             put_bytes(&mut pair, 1, key.as_bytes());
@@ -201,9 +205,9 @@ fn is_ours(key: &[u8]) -> bool {
         && key.get(OURS.len()).is_none_or(|b| !b.is_ascii_alphanumeric())
 }
 
-/// Whether a resource attribute names the user, in any spelling that backends fold together.
+/// Whether a resource attribute names the user or their team, in any spelling that backends fold together.
 fn is_user(key: &[u8]) -> bool {
-    ["user_name", "user_email"].iter().any(|ours| {
+    ["user_name", "user_email", "team"].iter().any(|ours| {
         ours.len() == key.len()
             && ours.bytes().zip(key).all(|(a, b)| match a {
                 b'_' => !b.is_ascii_alphanumeric(),

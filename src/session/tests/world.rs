@@ -74,6 +74,7 @@ impl World {
         let id = SessionId::new();
         let spec = Arc::new(Spec {
             user: User { name: "Ada".to_owned(), email: "ada@example.org".to_owned() },
+            team: None,
             profile_name: "p".to_owned(),
             profile: Profile::default(),
             workspace: None,

@@ -296,6 +296,7 @@ fn view(id: SessionId, spec: &Spec) -> api::Session {
     api::Session {
         id,
         user: spec.user.clone(),
+        team: spec.team.clone(),
         profile: spec.profile_name.clone(),
         credential: spec.profile.credential,
         image: String::new(),
