@@ -42,6 +42,8 @@ type panel struct {
 	Title   string            `json:"title"`
 	Panels  []panel           `json:"panels"`
 	Targets []json.RawMessage `json:"targets"`
+
+	FieldConfig json.RawMessage `json:"fieldConfig"`
 }
 
 func main() {
@@ -85,6 +87,13 @@ func checkPanels(panels []panel) (problems []string) {
 		// The SDK lets panels and queries of a kind that it does not have pass as they are.
 		if _, known := cog.ConfigForPanelcfgVariant(panel.Type); !known && panel.Type != "row" && panel.Type != "traces" {
 			problems = append(problems, fmt.Sprintf("panel %d %q: there is no kind %q", panel.ID, panel.Title, panel.Type))
+		}
+		if panel.FieldConfig != nil {
+			// Read with the panel, these are not read strictly.
+			fields := dashboard.FieldConfigSource{}
+			if err := fields.UnmarshalJSONStrict(panel.FieldConfig); err != nil {
+				problems = append(problems, fmt.Sprintf("panel %d %q: %v", panel.ID, panel.Title, err))
+			}
 		}
 		for _, target := range panel.Targets {
 			if err := checkTarget(target); err != nil {
