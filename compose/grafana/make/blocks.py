@@ -2,7 +2,8 @@
 
 A panel is placed with a width and a height; the board fills rows of 24 columns from left to right. Queries name
 their data source by its uid, which is the same as its kind. Totals over a range are `increase(… anchored)`: the
-exact difference of two samples, where plain `increase` extrapolates and turns one commit into 1.07.
+exact difference of two samples, where plain `increase` extrapolates and turns one commit into 1.07. Prometheus has
+to be told to know the word; compose/compose.yaml does.
 """
 
 COLUMNS = 24
@@ -27,16 +28,22 @@ EDITS = "claude_code_code_edit_tool_decision_total"
 # Queries ---------------------------------------------------------------------------------------------------------
 
 
+def gain(selector, window="$__range"):
+    """What counters gained in a window, to the unit."""
+    return f"increase({selector}[{window}] anchored)"
+
+
 def total(metric, by="", more="", window="$__range"):
     """What a counter of the client gained."""
     labels = CLIENT + ("," + more if more else "")
-    return f"sum{_by(by)} (increase({metric}{{{labels}}}[{window}] anchored))"
+    return f"sum{_by(by)} ({gain(f'{metric}{{{labels}}}', window)})"
 
 
 def own(metric, by="", more="", window="$__range"):
     """What a counter of the daemon gained. Pushed and fetched it stands under two jobs, so one of them counts."""
     inner = ", ".join(["instance", *OWN_LABELS[metric]])
-    return f"sum{_by(by)} (max by ({inner}) (increase({metric}{{{more}}}[{window}] anchored)))"
+    selector = f"{metric}{{{more}}}" if more else metric
+    return f"sum{_by(by)} (max by ({inner}) ({gain(selector, window)}))"
 
 
 # The labels of the daemon's counters, beside job and instance.

@@ -1,6 +1,6 @@
 """Stack health: whether what sessions send reaches the backends, and whether those are well."""
 
-from blocks import Board, graph, loki, own, prometheus, ranking, stat, table
+from blocks import Board, gain, graph, loki, own, prometheus, ranking, stat, table
 
 EACH = "$__interval"
 QUEUE = "max by (exporter) (otelcol_exporter_queue_size) / max by (exporter) (otelcol_exporter_queue_capacity)"
@@ -62,7 +62,7 @@ def now(it):
             {"alertname": "Alert", "alertstate": "State", "severity": "Severity"},
             none="none",
         ),
-        ranking("Rules that fail", "Groups of rules whose evaluation failed.", number("sum by (rule_group) (increase(prometheus_rule_evaluation_failures_total[$__range] anchored)) > 0", legend="{{rule_group}}"), none="none"),
+        ranking("Rules that fail", "Groups of rules whose evaluation failed.", number(f"sum by (rule_group) ({gain('prometheus_rule_evaluation_failures_total')}) > 0", legend="{{rule_group}}"), none="none"),
     )
 
 
@@ -161,7 +161,7 @@ def backends(it):
         graph(
             "Rejected lines",
             "What Loki did not take, by reason, in each interval.",
-            prometheus("sum by (reason) (increase(loki_discarded_samples_total[$__interval] anchored))", "{{reason}}"),
+            prometheus(f"sum by (reason) ({gain('loki_discarded_samples_total', EACH)})", "{{reason}}"),
             bars=True,
             none="none",
         ),

@@ -1,7 +1,7 @@
 """Overview: how much Claude Code is used, by whom, and what it costs."""
 
 from blocks import (
-    ACTIVE, CLIENT, COMMITS, COST, LINES, MODEL, PULLS, STARTS, TOKENS, WHO,
+    ACTIVE, COMMITS, COST, LINES, MODEL, PULLS, STARTS, TOKENS, WHO,
     Board, graph, own, prometheus, ranking, stat, table, total,
 )
 
@@ -41,7 +41,7 @@ def numbers(it):
         stat(
             "People",
             "E-mail addresses that used at least one token.",
-            now(f"count(sum by (user_email) (increase({TOKENS}{{{CLIENT},{MODELS}}}[$__range] anchored)) > 0)"),
+            now(f"count({total(TOKENS, 'user_email', MODELS)} > 0)"),
         ),
         stat(
             "Cost",

@@ -2,7 +2,7 @@
 
 from blocks import (
     EVENTS, SESSION, WHO,
-    Board, added, counted, events, graph, heatmap, jaeger, logs, loki, one_trace, own, override, prometheus, quantile,
+    Board, added, counted, events, gain, graph, heatmap, jaeger, logs, loki, one_trace, own, override, prometheus, quantile,
     ranking, stat, table, trace, traces_table, typed,
 )
 
@@ -98,8 +98,7 @@ def alive(it):
             "How long starts took",
             "Starts by their length; colour tells how many.",
             prometheus(
-                "sum by (le) (max by (instance, engine, le) "
-                "(increase(sandboxctl_session_start_seconds_bucket[$__interval] anchored)))",
+                buckets("$__interval"),
                 "{{le}}",
             ),
             interval="1m",
@@ -115,10 +114,11 @@ def alive(it):
 
 
 def start_quantile(q):
-    return (
-        f"histogram_quantile({q}, sum by (le) (max by (instance, engine, le) "
-        "(increase(sandboxctl_session_start_seconds_bucket[$__range] anchored))))"
-    )
+    return f"histogram_quantile({q}, {buckets('$__range')})"
+
+
+def buckets(window):
+    return f"sum by (le) (max by (instance, engine, le) ({gain('sandboxctl_session_start_seconds_bucket', window)}))"
 
 
 def everyone(it):
