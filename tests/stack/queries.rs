@@ -21,7 +21,7 @@ use crate::common::stack::{
 #[path = "queries/documented.rs"]
 mod documented;
 #[path = "queries/gather.rs"]
-mod gather;
+pub mod gather;
 #[path = "queries/nothing.rs"]
 mod nothing;
 #[path = "queries/real.rs"]

@@ -89,7 +89,8 @@ impl Real {
 
 fn config(stack: &Stack) -> String {
     format!(
-        "[forward.stack]\nendpoint = \"{url}\"\n[profiles.demo]\ncredential = \"demo\"\n[profiles.demo.policy]\n\
+        "[forward.stack]\nendpoint = \"{url}\"\n\
+         [teams]\nresearch = [\"ada@example.org\"]\n[profiles.demo]\ncredential = \"demo\"\n[profiles.demo.policy]\n\
          allow = [\"Bash\", \"Write\", \"mcp__notes__add\"]\ndeny_commands = [\"git push\"]\n\
          [mcp_servers.notes]\ncommand = \"python3\"\nargs = [\"-c\", '''\n{notes}''']\n\
          [mcp_servers.broken]\ncommand = \"false\"\n",
