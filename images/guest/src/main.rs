@@ -1,4 +1,4 @@
-//! The one program of ours inside a container. Six verbs, of which people call none:
+//! The one program of ours inside a container. Seven verbs, of which people call none:
 //!
 //! | verb | who calls it | what it is |
 //! |---|---|---|
@@ -7,6 +7,7 @@
 //! | `hook` | Claude Code | asks the daemon's policy; without an answer it denies: see [`hook`] |
 //! | `tap` | Claude Code | a stdio MCP server with every message reported: see [`tap`] |
 //! | `probe` | the container engine, in containers of the stack | a health check: see [`probe`] |
+//! | `own` | the stack, before a service first writes to its volume | gives it the volume: see [`own`] |
 //! | `emit` | `sandboxctl stack verify` | one marked record of each signal: see [`emit`] |
 
 mod control;
@@ -23,6 +24,7 @@ mod input;
 mod loopback;
 mod oom;
 mod otlp;
+mod own;
 mod pids;
 mod pipe;
 mod probe;
@@ -38,7 +40,7 @@ use std::process::ExitCode;
 use sandbox_guest::{complain, spool};
 
 const USAGE: &str = "usage: sandbox-guest init | hook [--observe] | tap --name NAME -- COMMAND [ARGUMENT]... \
-                     | probe URL [--timeout TIME] | emit MARK";
+                     | probe URL [--timeout TIME] | own UID:GID FOLDER | emit MARK";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> =
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         ["tap", "--name", name, "--", command, rest @ ..] => tap::run(name, command, rest),
         ["probe", url] => probe::run(url, None),
         ["probe", url, "--timeout", time] => probe::run(url, Some(time)),
+        ["own", owner, folder] => own::run(owner, folder),
         ["emit", mark] => emit::run(mark),
         ["--version"] => {
             println!("sandbox-guest {}", env!("CARGO_PKG_VERSION"));
