@@ -25,6 +25,7 @@ use tempfile::TempDir;
 
 pub mod bundle;
 pub mod screen;
+pub mod stack;
 pub mod stories;
 
 pub use screen::Screen;
