@@ -95,6 +95,9 @@ async fn answer(stack: &Stack, query: &Query, text: &str) -> Result<usize, Strin
         }
         Kind::Jaeger => return traces(stack, text).await,
     };
+    if found["data"]["resultType"] == "scalar" {
+        return Ok(1);
+    }
     let found = found["data"]["result"].as_array().cloned().unwrap_or_default();
     Ok(found.iter().filter(|series| has_value(series)).count())
 }

@@ -269,7 +269,10 @@ fn last_result(messages: &[Value]) -> Option<ToolResult> {
     for message in messages.iter().rev() {
         let blocks = message.get("content").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         if let Some(result) = blocks.iter().rev().find(|b| b["type"] == "tool_result") {
-            return Some(ToolResult { text: text_of(&result["content"]), is_error: result["is_error"] == true });
+            return Some(ToolResult {
+                text: text_of(&result["content"]),
+                is_error: result["is_error"] == true,
+            });
         }
         if message["role"] == "assistant" || !said(message).is_empty() {
             return None;

@@ -118,9 +118,11 @@ impl Real {
 fn config(stack: &Stack) -> String {
     format!(
         "[forward.stack]\nendpoint = \"{url}\"\n\
-         [teams]\nresearch = [\"ada@example.org\"]\n[profiles.demo]\ncredential = \"demo\"\n[profiles.demo.policy]\n\
+         [teams]\nresearch = [\"ada@example.org\"]\n[profiles.demo]\ncredential = \"demo\"\n\
+         egress = [\"example.net:443\"]\n[profiles.demo.policy]\n\
          allow = [\"Bash\", \"Write\", \"mcp__notes__add\"]\ndeny_commands = [\"git push\"]\n\
-         [mcp_servers.notes]\ncommand = \"python3\"\nargs = [\"-c\", '''\n{notes}''']\n\
+         [mcp_servers.notes]\ncommand = \"python3\"\nalwaysLoad = true\n\
+         args = [\"-c\", '''\n{notes}''']\n\
          [mcp_servers.broken]\ncommand = \"false\"\n",
         url = stack.otlp_url,
         notes = include_str!("../notes.py"),
@@ -157,7 +159,8 @@ async fn arrived(stack: &Stack, session: &Session, typed: &Session, bundle: &Bun
     for metric in
         ["claude_code_pull_request_count_total", "claude_code_active_time_seconds_total{type=\"user\"}"]
     {
-        eventually(&format!("Prometheus has {metric}"), || async { !stack.promql(metric).await.is_empty() }).await;
+        eventually(&format!("Prometheus has {metric}"), || async { !stack.promql(metric).await.is_empty() })
+            .await;
     }
     for session in [session, typed] {
         let id = session.id.to_string();
