@@ -21,6 +21,7 @@ use crate::id::{InstanceId, SessionId};
 
 mod access;
 mod sessions;
+mod usage;
 
 pub use access::InviteRow;
 pub use sessions::NewSession;
