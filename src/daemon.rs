@@ -82,11 +82,14 @@ pub async fn serve(mut config: Config, behind_proxy: bool, log_json: bool) -> an
 
     let cancel = CancellationToken::new();
     let servers = TaskTracker::new();
-    let mut destinations = Vec::new();
-    for (name, forward) in &config.forward {
-        let forwarder = Forwarder::new(name, forward, supervisor.clone())?;
-        destinations.push(forwarder.status());
-        servers.spawn(forwarder.run(cancel.clone()));
+    let forwarders: Vec<Forwarder> = config
+        .forward
+        .iter()
+        .map(|(name, forward)| Forwarder::new(name, forward, supervisor.clone()))
+        .collect::<Result<_, _>>()?;
+    let destinations: Vec<_> = forwarders.iter().map(Forwarder::status).collect();
+    for forwarder in forwarders {
+        servers.spawn(forwarder.run(destinations.clone(), cancel.clone()));
     }
     let state = http::AppState::new(supervisor.clone(), destinations, servers.clone(), cancel.clone());
     let router = http::router(state);

@@ -146,6 +146,9 @@ pub struct HookVerdict {
     /// As there.
     pub tool: Option<String>,
     /// As there.
+    #[serde(default)]
+    pub tool_use_id: Option<String>,
+    /// As there.
     pub decision: String,
     /// As there.
     pub reason: Option<String>,
@@ -187,6 +190,9 @@ pub struct Model {
     /// Claude Code's session id of the call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub claude_session_id: Option<String>,
+    /// The span of the client's that the call belongs to, as its `traceparent` names it (W3C Trace Context).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
     /// Why the gateway itself refused the call: `budget`, `credential`, `upstream`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,

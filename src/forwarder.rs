@@ -1,22 +1,35 @@
 //! The forwarder: every session's telemetry to an OTLP destination, from the journals.
 //!
 //! ```text
-//!   journals ──▶ reader from the cursor ──▶ privacy ──▶ door (HTTP or gRPC) ──▶ taken ──▶ cursor
-//!      ▲                                                 │
-//!      └── head watch, new sessions                      └─ else: wait (backoff, Retry-After), the same again
+//!                ┌─ each session ──▶ spans of ours ─┐
+//!   journals ────┤  in order                        ├──▶ privacy ──▶ door (HTTP or gRPC) ──▶ taken ──▶ cursor
+//!                └─ all sessions ──▶ totals ────────┤                  │
+//!                   by time          (metrics)      │                  └─ else: wait (backoff, Retry-After), the
+//!   the daemon's own metrics ───────────────────────┘                           same again
 //! ```
 //!
 //! There is one for each destination, with cursors of its own, and none knows of the others. It is a reader like any
 //! other: it slows nothing down, and the destination may be away for a day. In a session everything goes in order;
-//! several sessions go at once. A request is sent as it stands in the journal, stamped, but for what `privacy` holds
-//! back. The cursor moves after the answer, so what is sent is sent at least once. A request that the destination
-//! refuses for good is counted, logged and passed over: holding everything behind it back would lose more.
+//! several sessions go at once. The cursor moves after the answer, so what is sent is sent at least once. A request
+//! that the destination refuses for good is counted, logged and passed over: holding everything behind it back would
+//! lose more.
+//!
+//! Spans and log records leave as they stand in the journal, stamped, but for what `privacy` holds back; metrics leave
+//! summed over sessions ([`totals`]) unless the destination wants a label for each. To the client's spans come those
+//! of what the gateway saw ([`spans`]), and the daemon's own metrics ([`own`]).
 
+mod deliver;
 mod door;
 mod grpc;
 mod headers;
+mod merge;
+mod own;
 mod privacy;
+mod session;
+pub mod spans;
 mod status;
+mod sums;
+mod totals;
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -25,35 +38,18 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::Semaphore,
-    task::JoinSet,
-    time::{sleep, timeout},
-};
+use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    config::Forward,
-    id::SessionId,
-    journal::{Entry, Kind, Reader},
-    session::SessionHandle,
-    signal::Signal,
-    supervisor::Supervisor,
-};
-use door::{Door, Outcome};
+use crate::{config::Forward, id::SessionId, signal::Signal, supervisor::Supervisor};
+use door::Door;
 use privacy::Filter;
 pub use status::Status;
 
 /// Sessions that are sent at once.
 const AT_ONCE: usize = 8;
-/// Between two tries, at first and at most; each wait is a random part of it.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
-/// How often new sessions are looked for, when nothing tells of one.
+/// How often sessions are looked for that nothing told of.
 const LOOK: Duration = Duration::from_secs(30);
-/// Requests that are read from a journal at once.
-const BATCH: usize = 64;
-/// Frames between two writes of the cursor, while all goes well.
-const CURSOR_EVERY: usize = 16;
 
 /// Forwards to one destination.
 pub struct Forwarder {
@@ -66,6 +62,7 @@ struct Shared {
     door: Door,
     filter: Filter,
     signals: BTreeSet<Signal>,
+    session_labels: bool,
     status: Arc<Status>,
     places: Semaphore,
     /// Sessions that somebody is at.
@@ -106,6 +103,7 @@ impl Forwarder {
             door: Door::new(name, config)?,
             filter: Filter::new(&config.privacy, &supervisor.key().derive("forward")),
             signals: config.signals.clone(),
+            session_labels: config.session_labels,
             status: Arc::new(Status::new(name, config)),
             supervisor,
             places: Semaphore::new(AT_ONCE),
@@ -119,147 +117,68 @@ impl Forwarder {
         Arc::clone(&self.shared.status)
     }
 
-    /// Forwards until cancelled. Sessions that ended while no daemon ran are brought up to date first.
-    pub async fn run(self, cancel: CancellationToken) {
-        let mut sessions = JoinSet::new();
-        let mut changes = self.shared.supervisor.changes();
-        let mut done: HashSet<SessionId> = HashSet::new();
+    /// Forwards until cancelled. Sessions that ended while no daemon ran are brought up to date first. `all` is every
+    /// destination, which the daemon's own metrics tell of.
+    pub async fn run(self, all: Vec<Arc<Status>>, cancel: CancellationToken) {
+        let mut parts = JoinSet::new();
+        parts.spawn(Arc::clone(&self.shared).sessions(cancel.clone()));
+        if self.shared.signals.contains(&Signal::Metrics) {
+            let (own, sums) = (Arc::clone(&self.shared), Arc::clone(&self.shared));
+            let (first, second) = (cancel.clone(), cancel);
+            parts.spawn(async move { first.run_until_cancelled(own.own_metrics(all)).await.unwrap_or(()) });
+            if !self.shared.session_labels {
+                parts.spawn(async move { second.run_until_cancelled(sums.sums()).await.unwrap_or(()) });
+            }
+        }
+        while parts.join_next().await.is_some() {}
+    }
+}
+
+impl Shared {
+    /// Sends what sessions have, each in a task of its own.
+    async fn sessions(self: Arc<Self>, cancel: CancellationToken) {
+        let mut sending = JoinSet::new();
+        let mut changes = self.supervisor.changes();
         while !cancel.is_cancelled() {
             changes.mark_unchanged();
-            match self.shared.supervisor.store().all().await {
-                Ok(all) => {
-                    for id in all.into_iter().filter(|id| !done.contains(id)) {
-                        if self.shared.claim(id) {
-                            let (shared, cancel) = (Arc::clone(&self.shared), cancel.clone());
-                            sessions.spawn(async move {
-                                let ended = cancel.run_until_cancelled(shared.session(id)).await;
-                                shared.release(id);
-                                ended.unwrap_or(false).then_some(id)
+            match self.supervisor.store().unsent(&self.name).await {
+                Ok(unsent) => {
+                    for of in unsent {
+                        // Neither live nor ended is one that the supervisor has not taken up again yet.
+                        let live = self.supervisor.live(of.id);
+                        if (live.is_some() || of.ended) && self.claim(of.id) {
+                            let (shared, cancel) = (Arc::clone(&self), cancel.clone());
+                            sending.spawn(async move {
+                                cancel.run_until_cancelled(shared.session(of, live)).await;
+                                shared.release(of.id);
                             });
                         }
                     }
                 }
                 Err(error) => tracing::warn!(%error, "the forwarder cannot tell which sessions there are"),
             }
+            let news = async { while changes.changed().await.is_ok() && !self.has_unclaimed() {} };
             tokio::select! {
-                _ = timeout(LOOK, changes.changed()) => {}
-                Some(ended) = sessions.join_next() => done.extend(ended.ok().flatten()),
+                _ = timeout(LOOK, news) => {}
+                Some(_) = sending.join_next() => {}
                 () = cancel.cancelled() => {}
             }
         }
-        while sessions.join_next().await.is_some() {}
+        while sending.join_next().await.is_some() {}
     }
-}
 
-impl Shared {
+    fn has_unclaimed(&self) -> bool {
+        let live = self.supervisor.all_live();
+        let busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        live.iter().any(|session| !busy.contains(&session.id))
+    }
+
     fn claim(&self, id: SessionId) -> bool {
         self.busy.lock().unwrap_or_else(PoisonError::into_inner).insert(id)
     }
 
     fn release(&self, id: SessionId) {
         self.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-    }
-
-    /// Sends a session to its end; true when it has ended and all of it is sent.
-    async fn session(&self, id: SessionId) -> bool {
-        let Ok(mut cursor) = self.supervisor.store().cursor(&self.name, id).await else { return false };
-        let live = self.supervisor.live(id);
-        let mut head = live.as_ref().map(|session| session.recorder.journal().head());
-        let kinds: Vec<Kind> = self.signals.iter().map(|signal| signal.kind()).collect();
-        let mut reader = Some(Reader::open(&self.supervisor.journal_dir(id), cursor + 1).only(&kinds));
-        loop {
-            if let Some(head) = &mut head {
-                head.mark_unchanged();
-            }
-            let Some(taken) = reader.take() else { return false };
-            let Some((back, batch)) = read(taken, id).await else { return true };
-            reader = Some(back);
-            if batch.is_empty() {
-                self.status.waiting(id, None);
-                let Some(head) = &mut head else { return true };
-                if !wait_for_more(head, live.as_ref()).await {
-                    return true;
-                }
-                continue;
-            }
-            let Ok(_place) = self.places.acquire().await else { return false };
-            for (n, entry) in batch.iter().enumerate() {
-                let last = live.as_ref().map_or(entry.seq, |live| *live.recorder.journal().head().borrow());
-                self.status.waiting(id, Some((last.saturating_sub(cursor), entry.time)));
-                self.deliver(id, entry).await;
-                cursor = entry.seq;
-                if (n + 1) % CURSOR_EVERY == 0 || n + 1 == batch.len() {
-                    self.keep_cursor(id, cursor).await;
-                }
-            }
-        }
-    }
-
-    async fn keep_cursor(&self, id: SessionId, cursor: u64) {
-        if let Err(error) = self.supervisor.store().set_cursor(&self.name, id, cursor).await {
-            tracing::warn!(session = %id, %error, "the forwarder's cursor could not be kept; some will be sent twice");
-        }
-    }
-
-    /// Sends one request, for as long as it takes.
-    async fn deliver(&self, id: SessionId, entry: &Entry) {
-        let Some(signal) = Signal::of(entry.kind) else { return };
-        let Some(request) = self.filter.apply(signal, entry.payload.clone()) else {
-            tracing::error!(session = %id, seq = entry.seq, "a request cannot be read, and is not forwarded");
-            return;
-        };
-        let mut backoff = BACKOFF.0;
-        let mut told = false;
-        loop {
-            match self.door.send(signal, request.clone()).await {
-                Outcome::Sent { rejected, why } => {
-                    if rejected > 0 {
-                        tracing::error!(session = %id, seq = entry.seq, destination = self.name, rejected, why, "the destination turned records away");
-                    }
-                    return self.status.sent(signal, rejected, &why);
-                }
-                Outcome::Refused(why) => {
-                    tracing::error!(session = %id, seq = entry.seq, destination = self.name, why, "the destination refused a request for good");
-                    return self.status.refused(&why);
-                }
-                Outcome::Later(why, asked) => {
-                    if !std::mem::replace(&mut told, true) {
-                        tracing::warn!(
-                            destination = self.name,
-                            why,
-                            "the destination takes nothing; everything waits for it"
-                        );
-                    }
-                    self.status.later(&why);
-                    sleep(asked.unwrap_or_else(|| backoff.mul_f64(0.5 + rand::random::<f64>() / 2.0))).await;
-                    backoff = (backoff * 2).min(BACKOFF.1);
-                }
-            }
-        }
-    }
-}
-
-/// The next requests, and the reader back; `None` when the journal breaks off.
-async fn read(mut reader: Reader, id: SessionId) -> Option<(Reader, Vec<Entry>)> {
-    let reading = tokio::task::spawn_blocking(move || {
-        let batch: Result<Vec<Entry>, _> = reader.by_ref().take(BATCH).collect();
-        (reader, batch)
-    });
-    match reading.await.ok()? {
-        (reader, Ok(batch)) => Some((reader, batch)),
-        (_, Err(error)) => {
-            tracing::error!(session = %id, %error, "a journal breaks off; what follows cannot be forwarded");
-            None
-        }
-    }
-}
-
-/// Waits for more frames; false when the session has ended and there are none.
-async fn wait_for_more(head: &mut tokio::sync::watch::Receiver<u64>, live: Option<&SessionHandle>) -> bool {
-    let Some(session) = live else { return false };
-    tokio::select! {
-        changed = head.changed() => changed.is_ok(),
-        () = session.gone() => head.has_changed().unwrap_or(false),
     }
 }
 

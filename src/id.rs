@@ -17,6 +17,28 @@ impl SessionId {
         SessionId(Uuid::now_v7())
     }
 
+    /// When it was made, in µs since the Unix epoch, to the millisecond (RFC 9562, 5.7).
+    pub fn made_at(&self) -> u64 {
+        u64::try_from(self.0.as_u128() >> 80).unwrap_or(0).saturating_mul(1000)
+    }
+
+    /// The id of the session's trace: its own sixteen bytes.
+    pub fn trace_id(&self) -> [u8; 16] {
+        *self.0.as_bytes()
+    }
+
+    /// The id of the span of the session as a whole: what is random in its own.
+    pub fn span_id(&self) -> [u8; 8] {
+        let [.., a, b, c, d, e, f, g, h] = self.trace_id();
+        [a, b, c, d, e, f, g, h]
+    }
+
+    /// The header, and the variable, by which a program joins the session's trace (W3C Trace Context).
+    pub fn traceparent(&self) -> String {
+        let hex = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
+        format!("00-{}-{}-01", hex(&self.trace_id()), hex(&self.span_id()))
+    }
+
     /// The first thirteen characters: the id's milliseconds, a prefix that is unique in practice and short
     /// enough for a table.
     pub fn short(&self) -> String {

@@ -108,6 +108,8 @@ fn environment(
     set("COLORTERM", "truecolor");
     set("LANG", "C.UTF-8");
     set("SANDBOX_SESSION_ID", &id.to_string());
+    // `claude -p` and whatever else heeds it hangs what it traces below the session's span.
+    set("TRACEPARENT", &id.traceparent());
     set("CLAUDE_CONFIG_DIR", CONFIG_DIR);
     set("CLAUDE_CODE_PROJECT_DIR_NAME", PROJECT);
     set("NO_PROXY", "127.0.0.1,localhost");

@@ -93,6 +93,24 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// The name, as JSON and metrics spell it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Reason::Exited { .. } => "exited",
+            Reason::Idle => "idle",
+            Reason::Ttl => "ttl",
+            Reason::Budget => "budget",
+            Reason::Disk => "disk",
+            Reason::Operator { .. } => "operator",
+            Reason::Oom => "oom",
+            Reason::ProgramFailed { .. } => "program_failed",
+            Reason::Engine { .. } => "engine",
+            Reason::DaemonLostContainer => "daemon_lost_container",
+            Reason::KeyLost => "key_lost",
+            Reason::Damaged { .. } => "damaged",
+        }
+    }
+
     /// One readable phrase.
     pub fn phrase(&self) -> String {
         match self {

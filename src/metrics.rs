@@ -1,29 +1,83 @@
-//! Counters of what the daemon did since it started, in Prometheus' text form.
+//! Counters of what the daemon did since it started, for Prometheus (`/metrics`) and as OTLP.
 //!
-//! Whoever does a thing counts it here; what can be looked up instead (sessions by phase, bytes in
-//! journals) is not kept but given to [`Metrics::render`] as it is. Label values come from closed sets in
-//! this program and never from a caller, so a family cannot grow without bound.
+//! Whoever does a thing counts it here; what can be looked up instead (sessions by phase, the disk) is not kept but
+//! given to [`Metrics::gather`] as it is. What a session's own summary counts is taken from there: so far as it has
+//! come while it lives, and for good when it is over. Label values come from closed sets in this program and from the
+//! operator's configuration, never from a session, so a family cannot grow without bound.
 
 use std::{
-    collections::BTreeMap,
-    fmt::Write,
+    collections::{BTreeMap, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use crate::{
     api::Destination,
+    id::SessionId,
     lifecycle::{Phase, Reason},
 };
 
+mod family;
+pub mod otlp;
+
+pub use family::{Data, Family, Sample, text};
+
+/// Upper bounds of the buckets of start latency, in seconds.
+const START_BOUNDS: [f64; 10] = [0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
+
 /// What the daemon counts.
+#[derive(Default)]
 pub struct Metrics {
-    starts: Family<1>,
-    ends: Family<1>,
-    requests: Family<2>,
-    otlp: Family<2>,
-    hooks: Family<1>,
-    model_calls: Family<1>,
-    egress: Family<1>,
+    starts: Counts<2>,
+    start_times: Mutex<BTreeMap<&'static str, Buckets>>,
+    ends: Counts<1>,
+    requests: Counts<2>,
+    otlp: Counts<2>,
+    hooks: Counts<2>,
+    model_calls: Counts<1>,
+    egress: Counts<1>,
+    work: Mutex<Sessions>,
+}
+
+/// How a request for a session came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// There is a session.
+    Started,
+    /// It was refused: a limit, a wrong field.
+    Refused,
+    /// It could not be made.
+    Failed,
+}
+
+/// What sessions add up to; all of it only grows while a session lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Work {
+    /// Bytes in the journal.
+    pub recorded_bytes: u64,
+    /// Spans, metric points and log records received.
+    pub records: [u64; 3],
+    /// US dollars, by the gateway's own count.
+    pub cost_usd: f64,
+}
+
+impl Work {
+    fn add(&mut self, now: Work, before: Work) {
+        self.recorded_bytes += now.recorded_bytes.saturating_sub(before.recorded_bytes);
+        for (sum, (now, before)) in self.records.iter_mut().zip(now.records.into_iter().zip(before.records)) {
+            *sum += now.saturating_sub(before);
+        }
+        self.cost_usd += (now.cost_usd - before.cost_usd).max(0.0);
+    }
+}
+
+/// What has been done in sessions while this daemon ran.
+#[derive(Default)]
+struct Sessions {
+    /// By profile, in sessions that are over.
+    over: BTreeMap<String, Work>,
+    /// How far those that live had come when this daemon began with them.
+    before: HashMap<SessionId, Work>,
 }
 
 /// What is looked up when somebody asks, rather than counted.
@@ -33,8 +87,18 @@ pub struct Now {
     pub sessions: BTreeMap<Phase, u64>,
     /// Viewers of all live sessions.
     pub viewers: u64,
-    /// Bytes in the journals of live sessions.
-    pub recorded_bytes: u64,
+    /// What each live session has done, and its profile.
+    pub work: Vec<(SessionId, String, Work)>,
+    /// The lowest completeness of a live session; 1 when there is none.
+    pub completeness: f64,
+    /// Live sessions that are not complete.
+    pub incomplete: u64,
+    /// Live sessions whose client is at work and sends no telemetry.
+    pub dark: u64,
+    /// The highest share of its budget that a live session has used; 0 when there is none.
+    pub budget_used: f64,
+    /// Free bytes and all bytes of the disk that the records lie on, where the system tells.
+    pub disk: Option<(u64, u64)>,
     /// Where telemetry is forwarded to; their names are the operator's.
     pub destinations: Vec<Destination>,
     /// What this process holds, where the system tells.
@@ -61,58 +125,25 @@ impl Process {
     }
 }
 
-impl Default for Metrics {
-    fn default() -> Metrics {
-        Metrics {
-            starts: Family::new(
-                "sandboxctl_session_starts_total",
-                "Sessions asked for, by outcome.",
-                ["result"],
-            ),
-            ends: Family::new("sandboxctl_session_ends_total", "Sessions ended, by reason.", ["reason"]),
-            requests: Family::new(
-                "sandboxctl_http_requests_total",
-                "HTTP requests answered.",
-                ["method", "status"],
-            ),
-            otlp: Family::new(
-                "sandboxctl_otlp_requests_total",
-                "OTLP requests of sessions.",
-                ["signal", "result"],
-            ),
-            hooks: Family::new("sandboxctl_hooks_total", "Hooks answered, by decision.", ["decision"]),
-            model_calls: Family::new("sandboxctl_model_calls_total", "Calls of the model API.", ["result"]),
-            egress: Family::new(
-                "sandboxctl_egress_total",
-                "Connections that sessions asked for.",
-                ["result"],
-            ),
-        }
-    }
-}
-
 impl Metrics {
-    /// A session was asked for.
-    pub fn started(&self, ok: bool) {
-        self.starts.add([if ok { "started" } else { "refused" }]);
+    /// A session was asked for, on this engine.
+    pub fn start(&self, engine: &'static str, how: Start) {
+        let how = match how {
+            Start::Started => "started",
+            Start::Refused => "refused",
+            Start::Failed => "failed",
+        };
+        self.starts.add([engine, how]);
+    }
+
+    /// A session's program began so long after it was asked for.
+    pub fn start_took(&self, engine: &'static str, time: Duration) {
+        lock(&self.start_times).entry(engine).or_default().see(time.as_secs_f64());
     }
 
     /// A session ended.
     pub fn ended(&self, reason: &Reason) {
-        self.ends.add([match reason {
-            Reason::Exited { .. } => "exited",
-            Reason::Idle => "idle",
-            Reason::Ttl => "ttl",
-            Reason::Budget => "budget",
-            Reason::Disk => "disk",
-            Reason::Operator { .. } => "operator",
-            Reason::Oom => "oom",
-            Reason::ProgramFailed { .. } => "program_failed",
-            Reason::Engine { .. } => "engine",
-            Reason::DaemonLostContainer => "daemon_lost_container",
-            Reason::KeyLost => "key_lost",
-            Reason::Damaged { .. } => "damaged",
-        }]);
+        self.ends.add([reason.name()]);
     }
 
     /// An HTTP request was answered. `method` is one of HTTP's own.
@@ -127,9 +158,10 @@ impl Metrics {
         self.otlp.add([signal, if ok { "recorded" } else { "refused" }]);
     }
 
-    /// A hook was answered.
-    pub fn hook(&self, allowed: bool) {
-        self.hooks.add([if allowed { "allowed" } else { "denied" }]);
+    /// A hook was answered: `event` is one of Claude Code's own, or `other`; `decision` is `allow`, `deny` or
+    /// `observe`.
+    pub fn hook(&self, event: &'static str, decision: &'static str) {
+        self.hooks.add([event, decision]);
     }
 
     /// A call of the model API was answered by the API, or refused by the gateway.
@@ -142,163 +174,223 @@ impl Metrics {
         self.egress.add([if allowed { "allowed" } else { "denied" }]);
     }
 
-    /// Everything, in Prometheus' text format 0.0.4.
-    pub fn render(&self, now: &Now) -> String {
-        let mut out = String::new();
-        gauge(&mut out, "sandboxctl_sessions", "Live sessions, by phase.");
-        for phase in [Phase::Spare, Phase::Requested, Phase::Starting, Phase::Running, Phase::Stopping] {
-            let count = now.sessions.get(&phase).copied().unwrap_or(0);
-            line(&mut out, "sandboxctl_sessions", &[("phase", phase.name())], count);
+    /// This daemon begins with a session that has come so far.
+    pub fn begun(&self, session: SessionId, so_far: Work) {
+        lock(&self.work).before.insert(session, so_far);
+    }
+
+    /// It is done with the session, which has come so far.
+    pub fn over(&self, session: SessionId, profile: &str, now: Work) {
+        let mut work = lock(&self.work);
+        if let Some(before) = work.before.remove(&session) {
+            work.over.entry(profile.to_owned()).or_default().add(now, before);
         }
-        for (name, help, value) in [
-            ("sandboxctl_viewers", "Viewers of live sessions.", Some(now.viewers)),
-            (
-                "sandboxctl_recorded_bytes",
-                "Bytes in the journals of live sessions.",
-                Some(now.recorded_bytes),
-            ),
-            ("process_resident_memory_bytes", "Resident memory.", now.process.map(|p| p.resident_bytes)),
-            ("process_open_fds", "Open files.", now.process.map(|p| p.open_files)),
-        ] {
-            if let Some(value) = value {
-                gauge(&mut out, name, help);
-                line(&mut out, name, &[], value);
+    }
+
+    /// What was done in sessions while this daemon ran, by profile.
+    fn work(&self, now: &Now) -> BTreeMap<String, Work> {
+        let work = lock(&self.work);
+        let mut all = work.over.clone();
+        for (session, profile, now) in &now.work {
+            // One that is over since `now` was looked up counts above already.
+            if let Some(before) = work.before.get(session) {
+                all.entry(profile.clone()).or_default().add(*now, *before);
             }
         }
-        destinations(&mut out, &now.destinations);
-        self.starts.render(&mut out);
-        self.ends.render(&mut out);
-        self.requests.render(&mut out);
-        self.otlp.render(&mut out);
-        self.hooks.render(&mut out);
-        self.model_calls.render(&mut out);
-        self.egress.render(&mut out);
-        out
+        all
+    }
+
+    /// Everything, family by family.
+    pub fn gather(&self, now: &Now) -> Vec<Family> {
+        const PHASES: [Phase; 5] =
+            [Phase::Spare, Phase::Requested, Phase::Starting, Phase::Running, Phase::Stopping];
+        let phases = PHASES.map(|phase| {
+            Sample::new(&[("phase", phase.name())], now.sessions.get(&phase).copied().unwrap_or(0))
+        });
+        let recorded = now.work.iter().map(|(.., work)| work.recorded_bytes).sum::<u64>();
+        let work = self.work(now);
+        let sum = |of: fn(&Work) -> u64| work.values().map(of).sum::<u64>();
+        let records = [
+            ("traces", sum(|w| w.records[0])),
+            ("metrics", sum(|w| w.records[1])),
+            ("logs", sum(|w| w.records[2])),
+        ];
+        let cost = work.iter().map(|(profile, work)| Sample::real(&[("profile", profile)], work.cost_usd));
+        let one = |name, help, value: u64| Family::gauge(name, help, vec![Sample::new(&[], value)]);
+        let ratio = |name, help, value| Family::gauge(name, help, vec![Sample::real(&[], value)]);
+        let mut all = vec![
+            Family::gauge("sandboxctl_sessions", "Live sessions, by phase.", phases.into()),
+            one("sandboxctl_viewers", "Viewers of live sessions.", now.viewers),
+            one("sandboxctl_recorded_bytes", "Bytes in the journals of live sessions.", recorded),
+            ratio(
+                "sandboxctl_completeness_ratio",
+                "The lowest completeness of a live session.",
+                now.completeness,
+            ),
+            one("sandboxctl_sessions_incomplete", "Live sessions that are not complete.", now.incomplete),
+            one(
+                "sandboxctl_sessions_dark",
+                "Live sessions whose client is at work and sends no telemetry.",
+                now.dark,
+            ),
+            ratio(
+                "sandboxctl_budget_used_ratio",
+                "The highest share of its budget that a live session has used.",
+                now.budget_used,
+            ),
+            self.starts.family(
+                "sandboxctl_session_starts_total",
+                "Sessions asked for, by outcome.",
+                ["engine", "result"],
+            ),
+            self.start_times(),
+            self.ends.family("sandboxctl_session_ends_total", "Sessions ended, by reason.", ["reason"]),
+            Family::counter(
+                "sandboxctl_recorded_bytes_total",
+                "Bytes written to journals.",
+                vec![Sample::new(&[], sum(|w| w.recorded_bytes))],
+            ),
+            self.requests.family(
+                "sandboxctl_http_requests_total",
+                "HTTP requests answered.",
+                ["method", "status"],
+            ),
+            self.otlp.family(
+                "sandboxctl_otlp_requests_total",
+                "OTLP requests of sessions.",
+                ["signal", "result"],
+            ),
+            Family::counter(
+                "sandboxctl_otlp_records_total",
+                "Spans, metric points and log records of sessions.",
+                records.map(|(signal, count)| Sample::new(&[("signal", signal)], count)).into(),
+            ),
+            self.hooks.family(
+                "sandboxctl_hooks_total",
+                "Hooks answered, by decision.",
+                ["event", "decision"],
+            ),
+            self.model_calls.family("sandboxctl_model_calls_total", "Calls of the model API.", ["result"]),
+            Family::counter(
+                "sandboxctl_model_cost_usd_total",
+                "Cost of model calls in US dollars, by the gateway's own count.",
+                cost.collect(),
+            ),
+            self.egress.family("sandboxctl_egress_total", "Connections that sessions asked for.", ["result"]),
+        ];
+        if let Some((free, size)) = now.disk {
+            all.push(one("sandboxctl_state_free_bytes", "Free bytes of the disk of records.", free));
+            all.push(one("sandboxctl_state_size_bytes", "Size of the disk of records.", size));
+        }
+        if let Some(process) = now.process {
+            all.push(one("process_resident_memory_bytes", "Resident memory.", process.resident_bytes));
+            all.push(one("process_open_fds", "Open files.", process.open_files));
+        }
+        all.extend(destinations(&now.destinations));
+        all
+    }
+
+    fn start_times(&self) -> Family {
+        let times = lock(&self.start_times);
+        let samples = times
+            .iter()
+            .map(|(engine, buckets)| Sample::histogram(&[("engine", engine)], &buckets.0, buckets.1));
+        Family {
+            name: "sandboxctl_session_start_seconds",
+            help: "From the request for a session to its program's beginning.",
+            data: Data::Histogram { bounds: &START_BOUNDS },
+            samples: samples.collect(),
+        }
+    }
+}
+
+/// Counts by bucket, the last for what is above all bounds; and the sum of what was seen.
+#[derive(Clone, Debug, Default)]
+struct Buckets([u64; START_BOUNDS.len() + 1], f64);
+
+impl Buckets {
+    fn see(&mut self, value: f64) {
+        let at = START_BOUNDS.iter().position(|bound| value <= *bound).unwrap_or(START_BOUNDS.len());
+        self.0[at] += 1;
+        self.1 += value;
     }
 }
 
 /// Counters that share a name and differ in `N` labels.
-struct Family<const N: usize> {
-    name: &'static str,
-    help: &'static str,
-    labels: [&'static str; N],
-    values: Mutex<BTreeMap<[&'static str; N], u64>>,
+struct Counts<const N: usize>(Mutex<BTreeMap<[&'static str; N], u64>>);
+
+impl<const N: usize> Default for Counts<N> {
+    fn default() -> Self {
+        Counts(Mutex::default())
+    }
 }
 
-impl<const N: usize> Family<N> {
-    fn new(name: &'static str, help: &'static str, labels: [&'static str; N]) -> Family<N> {
-        Family { name, help, labels, values: Mutex::default() }
-    }
-
+impl<const N: usize> Counts<N> {
     fn add(&self, values: [&'static str; N]) {
-        *self.lock().entry(values).or_insert(0) += 1;
+        *lock(&self.0).entry(values).or_insert(0) += 1;
     }
 
-    fn render(&self, out: &mut String) {
-        counter(out, self.name, self.help);
-        for (values, count) in &*self.lock() {
-            let labels: Vec<_> = self.labels.iter().copied().zip(values.iter().copied()).collect();
-            line(out, self.name, &labels, *count);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<[&'static str; N], u64>> {
-        self.values.lock().unwrap_or_else(PoisonError::into_inner)
+    fn family(&self, name: &'static str, help: &'static str, labels: [&'static str; N]) -> Family {
+        let samples = lock(&self.0)
+            .iter()
+            .map(|(values, count)| {
+                let labels: Vec<_> = labels.iter().copied().zip(values.iter().copied()).collect();
+                Sample::new(&labels, *count)
+            })
+            .collect();
+        Family::counter(name, help, samples)
     }
 }
 
-/// Families of the destinations, a line for each.
-fn destinations(out: &mut String, all: &[Destination]) {
+/// Families of the destinations, a sample for each.
+fn destinations(all: &[Destination]) -> Vec<Family> {
     if all.is_empty() {
-        return;
+        return Vec::new();
     }
-    let sent = "sandboxctl_forward_sent_requests_total";
-    counter(out, sent, "OTLP requests that a destination took.");
-    for to in all {
-        for (signal, count) in
-            [("traces", to.sent_traces), ("metrics", to.sent_metrics), ("logs", to.sent_logs)]
-        {
-            line(out, sent, &[("destination", &to.name), ("signal", signal)], count);
-        }
-    }
-    type Look = fn(&Destination) -> u64;
-    let counters: [(&str, &str, Look); 3] = [
-        ("sandboxctl_forward_refused_requests_total", "OTLP requests refused for good.", |to| to.refused),
-        ("sandboxctl_forward_rejected_records_total", "Records turned away.", |to| to.rejected_records),
-        ("sandboxctl_forward_retries_total", "Tries that had to be made again.", |to| to.retries),
-    ];
-    let gauges: [(&str, &str, Look); 2] = [
-        ("sandboxctl_forward_waiting_frames", "Frames of journals that wait.", |to| to.waiting_frames),
-        ("sandboxctl_forward_lag_seconds", "Age of the oldest request that waits.", |to| to.lag_s),
-    ];
-    for (announce, families) in
-        [(counter as fn(&mut String, &str, &str), &counters[..]), (gauge, &gauges[..])]
-    {
-        for (name, help, look) in families {
-            announce(out, name, help);
-            for to in all {
-                line(out, name, &[("destination", &to.name)], look(to));
-            }
-        }
-    }
+    let sent = all.iter().flat_map(|to| {
+        [("traces", to.sent_traces), ("metrics", to.sent_metrics), ("logs", to.sent_logs)]
+            .map(|(signal, count)| Sample::new(&[("destination", &to.name), ("signal", signal)], count))
+    });
+    let each = |look: fn(&Destination) -> u64| -> Vec<Sample> {
+        all.iter().map(|to| Sample::new(&[("destination", &to.name)], look(to))).collect()
+    };
+    vec![
+        Family::counter(
+            "sandboxctl_forward_sent_requests_total",
+            "OTLP requests that a destination took.",
+            sent.collect(),
+        ),
+        Family::counter(
+            "sandboxctl_forward_refused_requests_total",
+            "OTLP requests refused for good.",
+            each(|to| to.refused),
+        ),
+        Family::counter(
+            "sandboxctl_forward_rejected_records_total",
+            "Records turned away.",
+            each(|to| to.rejected_records),
+        ),
+        Family::counter(
+            "sandboxctl_forward_retries_total",
+            "Tries that had to be made again.",
+            each(|to| to.retries),
+        ),
+        Family::gauge(
+            "sandboxctl_forward_waiting_frames",
+            "Frames of journals that wait.",
+            each(|to| to.waiting_frames),
+        ),
+        Family::gauge(
+            "sandboxctl_forward_lag_seconds",
+            "Age of the oldest request that waits.",
+            each(|to| to.lag_s),
+        ),
+    ]
 }
 
-fn counter(out: &mut String, name: &str, help: &str) {
-    write(out, format_args!("# HELP {name} {help}\n# TYPE {name} counter\n"));
-}
-
-fn gauge(out: &mut String, name: &str, help: &str) {
-    write(out, format_args!("# HELP {name} {help}\n# TYPE {name} gauge\n"));
-}
-
-fn line(out: &mut String, name: &str, labels: &[(&str, &str)], value: u64) {
-    let labels: Vec<String> = labels.iter().map(|(k, v)| format!("{k}=\"{v}\"")).collect();
-    let braces = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
-    write(out, format_args!("{name}{braces} {value}\n"));
-}
-
-fn write(out: &mut String, text: std::fmt::Arguments<'_>) {
-    // Writing to a String cannot fail.
-    let _ = out.write_fmt(text);
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counts_add_up_by_label_and_every_line_is_well_formed() {
-        let metrics = Metrics::default();
-        metrics.started(true);
-        metrics.started(true);
-        metrics.started(false);
-        metrics.ended(&Reason::Exited { code: 3 });
-        metrics.answered("GET", 200);
-        metrics.answered("GET", 204);
-        metrics.answered("GET", 999);
-        let now = Now { sessions: BTreeMap::from([(Phase::Running, 2)]), viewers: 5, ..Now::default() };
-        let text = metrics.render(&now);
-        for expected in [
-            "sandboxctl_session_starts_total{result=\"started\"} 2",
-            "sandboxctl_session_starts_total{result=\"refused\"} 1",
-            "sandboxctl_session_ends_total{reason=\"exited\"} 1",
-            "sandboxctl_http_requests_total{method=\"GET\",status=\"2xx\"} 2",
-            "sandboxctl_http_requests_total{method=\"GET\",status=\"other\"} 1",
-            "sandboxctl_sessions{phase=\"running\"} 2",
-            "sandboxctl_sessions{phase=\"starting\"} 0",
-            "sandboxctl_viewers 5",
-        ] {
-            assert!(text.lines().any(|l| l == expected), "{expected} is missing from:\n{text}");
-        }
-        let mut announced = Vec::new();
-        for line in text.lines() {
-            if let Some(rest) = line.strip_prefix("# TYPE ") {
-                announced.push(rest.split(' ').next().expect("a name"));
-            } else if !line.starts_with('#') {
-                let name = line.split(['{', ' ']).next().expect("a name");
-                assert_eq!(announced.last(), Some(&name), "a sample follows its own family's TYPE");
-                assert!(line.rsplit(' ').next().is_some_and(|v| v.parse::<u64>().is_ok()), "{line}");
-            }
-        }
-    }
-}
+mod tests;

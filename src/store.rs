@@ -20,10 +20,12 @@ use sqlx::{
 use crate::id::{InstanceId, SessionId};
 
 mod access;
+mod forward;
 mod sessions;
 mod usage;
 
 pub use access::InviteRow;
+pub use forward::{ALL_SENT, Sums, SumsStep, Unsent};
 pub use sessions::NewSession;
 
 /// How long to wait for another connection's write.
@@ -132,37 +134,6 @@ impl Store {
         let (id,): (String,) =
             sqlx::query_as("SELECT value FROM meta WHERE key = 'instance'").fetch_one(&self.pool).await?;
         id.parse().map_err(|_| StoreError::Row(format!("instance {id}")))
-    }
-
-    /// How far a destination has a session's telemetry.
-    pub async fn cursor(&self, destination: &str, session: SessionId) -> Result<u64, StoreError> {
-        let row: Option<(i64,)> =
-            sqlx::query_as("SELECT seq FROM cursors WHERE destination = ? AND session = ?")
-                .bind(destination)
-                .bind(session.to_string())
-                .fetch_optional(&self.pool)
-                .await?;
-        Ok(row.map_or(0, |(seq,)| seq.cast_unsigned()))
-    }
-
-    /// Notes that a destination has a session's telemetry up to this frame. A session that was purged
-    /// meanwhile has no cursor any more.
-    pub async fn set_cursor(
-        &self,
-        destination: &str,
-        session: SessionId,
-        seq: u64,
-    ) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO cursors (destination, session, seq) SELECT ?, id, ? FROM sessions WHERE id = ?
-             ON CONFLICT (destination, session) DO UPDATE SET seq = excluded.seq",
-        )
-        .bind(destination)
-        .bind(seq.cast_signed())
-        .bind(session.to_string())
-        .execute(&self.pool)
-        .await?;
-        Ok(())
     }
 }
 

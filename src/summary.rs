@@ -86,6 +86,9 @@ pub struct Summary {
     pub usage: Usage,
     processes: Processes,
     tool_hooks: u64,
+    /// When its client was last seen at work by the gateway, and when its events last came; in µs since the epoch.
+    worked_at: u64,
+    told_at: u64,
     /// A request that would not decode: the gateway lets none pass.
     undecodable: u64,
 }
@@ -198,6 +201,11 @@ impl Summary {
             Said::Other => {}
         }
         match entry.kind {
+            Kind::Model | Kind::Hook => self.worked_at = self.worked_at.max(entry.time),
+            Kind::Logs => self.told_at = self.told_at.max(entry.time),
+            _ => {}
+        }
+        match entry.kind {
             Kind::Model => self.model(entry),
             Kind::Hook => self.hook(entry),
             Kind::Mcp => self.mcp_messages += 1,
@@ -233,10 +241,24 @@ impl Summary {
 
     /// Whether the gateway has seen as much used as the budget allows.
     pub fn is_over(&self, budget: &Budget) -> bool {
+        self.budget_used(budget).is_some_and(|share| share >= 1.0)
+    }
+
+    /// The share of the budget that the gateway has seen used, of dollars or of tokens, whichever is more; `None`
+    /// where there is no budget.
+    pub fn budget_used(&self, budget: &Budget) -> Option<f64> {
         let cost: f64 = self.gateway.values().map(|u| u.cost_usd).sum();
         let each = self.gateway.values().flat_map(|u| [u.input_tokens, u.output_tokens]);
         let tokens = each.fold(0, u64::saturating_add);
-        budget.usd.is_some_and(|most| cost >= most) || budget.tokens.is_some_and(|most| tokens >= most)
+        #[expect(clippy::cast_precision_loss, reason = "a share needs no more than 52 bits")]
+        let tokens = budget.tokens.map(|most| if tokens >= most { 1.0 } else { tokens as f64 / most as f64 });
+        let dollars = budget.usd.map(|most| if cost >= most { 1.0 } else { cost / most });
+        dollars.into_iter().chain(tokens).reduce(f64::max)
+    }
+
+    /// Whether the client was seen at work more than `after` (µs) before `now`, and has told nothing of it since.
+    pub fn is_dark(&self, now: u64, after: u64) -> bool {
+        self.worked_at > self.told_at && now.saturating_sub(self.worked_at) > after
     }
 
     /// How much of what must have been sent has arrived.

@@ -45,6 +45,7 @@ mod doctor;
 mod export;
 mod folder;
 mod launch;
+mod observe;
 mod reconcile;
 mod refusal;
 mod report;
@@ -359,13 +360,21 @@ impl Supervisor {
 
     fn track(&self, handle: SessionHandle, task: impl Future<Output = ()> + Send + 'static) {
         let id = handle.id;
+        self.inner.metrics.begun(id, observe::work(&handle));
         self.live_lock().insert(id, handle.clone());
         self.changed();
         let supervisor = self.clone();
         self.inner.tracker.spawn(async move {
             let mut view = handle.watch();
+            let mut began = handle.view().started_at.is_some();
             let watching = async {
                 while view.changed().await.is_ok() {
+                    let now = view.borrow_and_update().clone();
+                    if let (Some(started), false) = (now.started_at, began) {
+                        began = true;
+                        let took = started.duration_since(now.created_at).unsigned_abs();
+                        supervisor.inner.metrics.start_took(supervisor.engine_name(), took);
+                    }
                     supervisor.changed();
                     sleep(CHANGES_EVERY).await;
                 }
@@ -377,6 +386,7 @@ impl Supervisor {
             // Not on shutdown: the sessions live on, and whoever asks until the end still sees them.
             if !supervisor.inner.cancel.is_cancelled() {
                 supervisor.live_lock().remove(&id);
+                supervisor.inner.metrics.over(id, &handle.spec.profile_name, observe::work(&handle));
                 if let Some(reason) = &handle.view().reason {
                     supervisor.inner.metrics.ended(reason);
                 }

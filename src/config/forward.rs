@@ -19,6 +19,9 @@ pub struct Forward {
     /// What is sent there.
     #[serde(default = "all")]
     pub signals: BTreeSet<Signal>,
+    /// Whether metrics keep a label for each session; without, they are summed over sessions.
+    #[serde(default)]
+    pub session_labels: bool,
     /// File with a header a line, `Name: value`, readable by the daemon only.
     #[serde(default)]
     pub headers_file: Option<PathBuf>,

@@ -27,6 +27,8 @@ struct State {
     error: Option<(u64, String)>,
     /// Sessions of which something waits: frames of their journals, and the time of the first.
     waiting: BTreeMap<SessionId, (u64, u64)>,
+    /// The same of metrics that are summed.
+    waiting_metrics: BTreeMap<SessionId, (u64, u64)>,
 }
 
 impl Status {
@@ -62,18 +64,20 @@ impl Status {
 
     /// So many frames of a session's journal are ahead, the next of this time; none when it is up to date.
     pub(super) fn waiting(&self, session: SessionId, ahead: Option<(u64, u64)>) {
-        let mut state = self.lock();
-        match ahead {
-            Some(ahead) => drop(state.waiting.insert(session, ahead)),
-            None => drop(state.waiting.remove(&session)),
-        }
+        note(&mut self.lock().waiting, session, ahead);
+    }
+
+    /// The same of metrics that are summed, which are read by themselves.
+    pub(super) fn waiting_metrics(&self, session: SessionId, ahead: Option<(u64, u64)>) {
+        note(&mut self.lock().waiting_metrics, session, ahead);
     }
 
     /// How it is now.
     pub fn report(&self) -> api::Destination {
         let state = self.lock();
         let sent = |signal| state.sent.get(&signal).copied().unwrap_or(0);
-        let oldest = state.waiting.values().map(|(_, time)| *time).min();
+        let waiting = || state.waiting.values().chain(state.waiting_metrics.values());
+        let oldest = waiting().map(|(_, time)| *time).min();
         api::Destination {
             name: self.name.clone(),
             endpoint: self.endpoint.clone(),
@@ -84,7 +88,7 @@ impl Status {
             refused: state.refused,
             rejected_records: state.rejected,
             retries: state.retries,
-            waiting_frames: state.waiting.values().map(|(frames, _)| frames).sum(),
+            waiting_frames: waiting().map(|(frames, _)| frames).sum(),
             lag_s: oldest.map_or(0, |time| clock::now().saturating_sub(time) / 1_000_000),
             last_sent_at: state.sent_at.map(clock::timestamp),
             last_error: state.error.as_ref().map(|(_, why)| why.clone()),
@@ -94,6 +98,13 @@ impl Status {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn note(all: &mut BTreeMap<SessionId, (u64, u64)>, session: SessionId, ahead: Option<(u64, u64)>) {
+    match ahead {
+        Some(ahead) => drop(all.insert(session, ahead)),
+        None => drop(all.remove(&session)),
     }
 }
 

@@ -102,7 +102,8 @@ fn consider(ctx: &Context, body: Bytes) -> Result<(u64, Answer), Unheard> {
     drop(body);
     let judged = judge(ctx, input).ok_or(Unheard::Nonsense("the hook's input names something twice"));
     let (hook, answer) = judged?;
-    ctx.metrics.hook(hook.decision != "deny");
+    let decision = ["allow", "deny"].into_iter().find(|d| *d == hook.decision).unwrap_or("observe");
+    ctx.metrics.hook(known(&hook.event), decision);
     let seq = ctx.recorder.event(Kind::Hook, &hook).map_err(Unheard::Journal)?;
     Ok((seq, answer))
 }
@@ -145,6 +146,46 @@ fn judge(ctx: &Context, input: Box<RawValue>) -> Option<(Hook, Answer)> {
     let reason = if let Answer::Deny { reason } = &answer { Some(reason.clone()) } else { None };
     let (tool, tool_use_id) = (said.tool_name.and_then(raw::text), said.tool_use_id.and_then(raw::text));
     Some((Hook { event, tool, tool_use_id, decision: decision.to_owned(), reason, input }, answer))
+}
+
+/// The event, if it is one of Claude Code's own (2.1.329); what a session makes up counts as `other`.
+fn known(event: &str) -> &'static str {
+    const EVENTS: [&str; 33] = [
+        "PreToolUse",
+        "PostToolUse",
+        "PostToolUseFailure",
+        "PostToolBatch",
+        "Notification",
+        "UserPromptSubmit",
+        "UserPromptExpansion",
+        "SessionStart",
+        "SessionEnd",
+        "Stop",
+        "StopFailure",
+        "SubagentStart",
+        "SubagentStop",
+        "PreCompact",
+        "PostCompact",
+        "PreModelSwitch",
+        "PostModelSwitch",
+        "PermissionRequest",
+        "PermissionDenied",
+        "Setup",
+        "TeammateIdle",
+        "TaskCreated",
+        "TaskCompleted",
+        "Elicitation",
+        "ElicitationResult",
+        "ConfigChange",
+        "WorktreeCreate",
+        "WorktreeRemove",
+        "InstructionsLoaded",
+        "CwdChanged",
+        "FileChanged",
+        "DirectoryAdded",
+        "MessageDisplay",
+    ];
+    EVENTS.into_iter().find(|known| *known == event).unwrap_or("other")
 }
 
 /// Whether Claude Code 2.1 heeds a denial of this event (reference: its page on hooks).

@@ -5,8 +5,7 @@ use axum::{extract::State, http::header, response::IntoResponse};
 use super::{AppState, Caller, Failure, answer::Json, problem::Known};
 use crate::{
     api::{Check, Destination, Info, Problem},
-    lifecycle::Phase,
-    metrics::{Now, Process},
+    metrics::text,
 };
 
 /// Tells about the daemon
@@ -81,14 +80,7 @@ pub(super) async fn readyz(State(state): State<AppState>) -> Result<&'static str
     responses((status = 200, description = "Text format 0.0.4.", body = String, content_type = "text/plain"), Known)
 )]
 pub(super) async fn metrics(State(state): State<AppState>) -> impl IntoResponse {
-    let mut now = Now { process: Process::look(), ..Now::default() };
-    now.sessions.insert(Phase::Spare, state.supervisor.spares());
-    for session in state.supervisor.all_live().iter().map(crate::session::SessionHandle::view) {
-        *now.sessions.entry(session.phase).or_insert(0) += 1;
-        now.viewers += u64::from(session.viewers);
-        now.recorded_bytes += session.recorded_bytes;
-    }
-    now.destinations = state.destinations.iter().map(|status| status.report()).collect();
-    let text = state.supervisor.metrics().render(&now);
+    let now = state.supervisor.observed(state.destinations.iter().map(|status| status.report()).collect());
+    let text = text(&state.supervisor.metrics().gather(&now));
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }

@@ -7,6 +7,7 @@ use crate::{
     api::StartRequest,
     config::{Config, is_image, is_program},
     engine::EngineError,
+    metrics::Start,
     session::SessionHandle,
     spec::{Credential, Spec, User, UserError},
 };
@@ -18,12 +19,14 @@ impl Supervisor {
     /// Starts a session. Returns as soon as it is on record, with its container on the way.
     pub async fn start(&self, request: StartRequest, caller: Option<User>) -> Result<SessionHandle, Refusal> {
         let api_key = request.api_key.clone();
-        let (spec, image_env) = self.admit(request, caller).await?;
+        let engine = self.engine_name();
+        let admitted = self.admit(request, caller).await;
+        let (spec, image_env) = admitted.inspect_err(|_| self.inner.metrics.start(engine, Start::Refused))?;
         if let Some(key) = &api_key {
             self.inner.handed_out.lock().unwrap_or_else(PoisonError::into_inner).push(key.clone());
         }
         let started = self.launch(spec, &image_env, api_key).await;
-        self.inner.metrics.started(started.is_ok());
+        self.inner.metrics.start(engine, if started.is_ok() { Start::Started } else { Start::Failed });
         started
     }
 

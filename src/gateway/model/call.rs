@@ -30,10 +30,11 @@ impl Call {
             model: String,
         }
         let model = serde_json::from_slice::<Asked>(body).map(|a| a.model).unwrap_or_default();
-        let session = headers.get("x-claude-code-session-id").and_then(|v| v.to_str().ok());
+        let header = |name: &str| headers.get(name)?.to_str().ok().map(|s| s.chars().take(64).collect());
         let event = event::Model {
             model: model.chars().take(128).collect(),
-            claude_session_id: session.map(|s| s.chars().take(64).collect()),
+            claude_session_id: header("x-claude-code-session-id"),
+            traceparent: header("traceparent"),
             ..event::Model::default()
         };
         Call { ctx, began: Instant::now(), event, usage: None }

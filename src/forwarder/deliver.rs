@@ -1,0 +1,62 @@
+//! Delivering: a request to the door, for as long as it takes.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::sleep;
+
+use super::{Shared, door::Outcome};
+use crate::signal::Signal;
+
+/// Between two tries, at first and at most; each wait is a random part of it.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+
+impl Shared {
+    /// Sends a request, protobuf as the signal's `Export…ServiceRequest`, again and again until the destination has
+    /// taken it. An error is why it never will. `of` says what the request is of.
+    pub(super) async fn deliver(&self, of: &str, signal: Signal, request: Bytes) -> Result<(), String> {
+        let Some(request) = self.filter.apply(signal, request) else {
+            return Err("it cannot be read, so nobody knows what it would give away".to_owned());
+        };
+        let mut backoff = BACKOFF.0;
+        let mut told = false;
+        loop {
+            match self.door.send(signal, request.clone()).await {
+                Outcome::Sent { rejected, why } => {
+                    if rejected > 0 {
+                        let destination = &self.name;
+                        tracing::error!(
+                            of,
+                            destination,
+                            rejected,
+                            why,
+                            "the destination turned records away"
+                        );
+                    }
+                    self.status.sent(signal, rejected, &why);
+                    return Ok(());
+                }
+                Outcome::Refused(why) => return Err(why),
+                Outcome::Later(why, asked) => {
+                    if !std::mem::replace(&mut told, true) {
+                        let destination = &self.name;
+                        tracing::warn!(
+                            destination,
+                            why,
+                            "the destination takes nothing; everything waits for it"
+                        );
+                    }
+                    self.status.later(&why);
+                    sleep(asked.unwrap_or_else(|| backoff.mul_f64(0.5 + rand::random::<f64>() / 2.0))).await;
+                    backoff = (backoff * 2).min(BACKOFF.1);
+                }
+            }
+        }
+    }
+
+    /// Notes that a request is passed over, since the destination will never take it.
+    pub(super) fn refused(&self, of: &str, why: &str) {
+        self.status.refused(why);
+        tracing::error!(of, destination = self.name, why, "the destination refused a request for good");
+    }
+}

@@ -1,0 +1,189 @@
+//! One session to one destination: from the cursor to the end, in order.
+//!
+//! What stands together in the journal goes together: requests of a signal are put one behind the other, which in
+//! protobuf is a request of them all. One that the destination refuses is taken apart, so that only what it cannot take
+//! is lost.
+
+use bytes::{Bytes, BytesMut};
+
+use super::{
+    Shared,
+    spans::{Spans, Turns},
+};
+use crate::{
+    id::SessionId,
+    journal::{Entry, Kind, Reader},
+    session::SessionHandle,
+    signal::Signal,
+    store::{ALL_SENT, Unsent},
+    supervisor::Refusal,
+};
+
+/// Most requests that are read from a journal at once,
+const BATCH: usize = 256;
+/// and most of their bytes, but for the last one's.
+const BATCH_BYTES: usize = 1 << 20;
+
+impl Shared {
+    /// Sends a session up to its end, or to where it is taken over by whoever looks next. `live` is the session, if it
+    /// is one.
+    pub(super) async fn session(&self, of: Unsent, live: Option<SessionHandle>) {
+        let id = of.id;
+        let mut cursor = of.cursor;
+        let mut head = live.as_ref().map(|session| session.recorder.journal().head());
+        let kinds = self.kinds();
+        let mut spans = match self.spans(id).await {
+            Ok(spans) => spans,
+            Err(error) => {
+                return tracing::warn!(session = %id, %error, "the forwarder cannot tell whose session it is");
+            }
+        };
+        let mut reader = Some(Reader::open(&self.supervisor.journal_dir(id), cursor + 1).only(&kinds));
+        loop {
+            if let Some(head) = &mut head {
+                head.mark_unchanged();
+            }
+            let Some(taken) = reader.take() else { return };
+            let Some((back, batch)) = read(taken, id).await else { return };
+            reader = Some(back);
+            let Some((first, last)) = batch.first().zip(batch.last()) else {
+                self.status.waiting(id, None);
+                match (&mut head, &live) {
+                    (Some(head), Some(live)) => {
+                        if wait_for_more(head, live).await {
+                            continue;
+                        }
+                        // It is gone; whoever looks next sees whether it has ended.
+                        return;
+                    }
+                    _ => return self.all_sent(of, spans).await,
+                }
+            };
+            let Ok(_place) = self.places.acquire().await else { return };
+            let end = head.as_ref().map_or(last.seq, |head| *head.borrow());
+            self.status.waiting(id, Some((end.saturating_sub(cursor), first.time)));
+            let through = last.seq;
+            for (signal, requests) in self.requests(&batch, spans.as_mut()) {
+                self.send(id, signal, requests).await;
+            }
+            cursor = through;
+            if let Err(error) = self.supervisor.store().set_cursor(&self.name, id, cursor).await {
+                tracing::warn!(session = %id, %error, "the forwarder's cursor could not be kept; some will be sent twice");
+            }
+        }
+    }
+
+    /// What is read: the signals, and with traces what spans are made of. Metrics that are summed are read elsewhere.
+    fn kinds(&self) -> Vec<Kind> {
+        let summed = |signal: &Signal| *signal == Signal::Metrics && !self.session_labels;
+        let mut kinds: Vec<Kind> = self.signals.iter().filter(|s| !summed(s)).map(|s| s.kind()).collect();
+        if self.signals.contains(&Signal::Traces) {
+            kinds.extend(Spans::KINDS);
+        }
+        kinds
+    }
+
+    /// The requests of a batch by signal, those that the spans of ours make among them.
+    fn requests(&self, batch: &[Entry], mut spans: Option<&mut Spans>) -> Vec<(Signal, Vec<Bytes>)> {
+        let mut all: Vec<(Signal, Vec<Bytes>)> =
+            Signal::ALL.into_iter().map(|signal| (signal, Vec::new())).collect();
+        for entry in batch {
+            if let Some(signal) = Signal::of(entry.kind)
+                && let Some((_, requests)) = all.iter_mut().find(|(of, _)| *of == signal)
+            {
+                requests.push(entry.payload.clone());
+            } else if let Some(spans) = &mut spans {
+                spans.see(entry);
+            }
+        }
+        if let Some(made) = spans.and_then(Spans::take)
+            && let Some((_, requests)) = all.iter_mut().find(|(of, _)| *of == Signal::Traces)
+        {
+            requests.push(made);
+        }
+        all.retain(|(_, requests)| !requests.is_empty());
+        all
+    }
+
+    /// Sends requests of one signal: together, and each by itself where the destination refuses that.
+    async fn send(&self, id: SessionId, signal: Signal, requests: Vec<Bytes>) {
+        let of = id.to_string();
+        if requests.len() > 1 {
+            let mut together = BytesMut::with_capacity(requests.iter().map(Bytes::len).sum());
+            requests.iter().for_each(|request| together.extend_from_slice(request));
+            if self.deliver(&of, signal, together.freeze()).await.is_ok() {
+                return;
+            }
+        }
+        for request in requests {
+            if let Err(why) = self.deliver(&of, signal, request).await {
+                self.refused(&of, &why);
+            }
+        }
+    }
+
+    /// The session is over: its span as a whole is the last that the destination gets.
+    async fn all_sent(&self, of: Unsent, spans: Option<Spans>) {
+        let Unsent { id, ended: true, .. } = of else { return };
+        if let Some(spans) = spans {
+            let Ok(session) = self.supervisor.session(id).await else { return };
+            let Some(turns) = turns(Reader::open(&self.supervisor.journal_dir(id), 0), id).await else {
+                return;
+            };
+            self.send(id, Signal::Traces, vec![spans.root(&session, turns)]).await;
+        }
+        if let Err(error) = self.supervisor.store().set_cursor(&self.name, id, ALL_SENT).await {
+            tracing::warn!(session = %id, %error, "the forwarder's cursor could not be kept; it is looked at again");
+        }
+    }
+
+    /// What makes spans of a session's frames, where the destination takes spans.
+    async fn spans(&self, id: SessionId) -> Result<Option<Spans>, Refusal> {
+        if !self.signals.contains(&Signal::Traces) {
+            return Ok(None);
+        }
+        let session = self.supervisor.session(id).await?;
+        Ok(Some(Spans::new(&session, &self.supervisor.instance().to_string())))
+    }
+}
+
+/// The turns of a session; those before a place where the journal breaks off.
+async fn turns(reader: Reader, id: SessionId) -> Option<Turns> {
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut turns = Turns::new(id);
+        reader.only(&Turns::KINDS).map_while(Result::ok).for_each(|entry| turns.see(&entry));
+        turns
+    });
+    reading.await.ok()
+}
+
+/// The next requests, and the reader back. Where the journal breaks off it ends.
+pub(super) async fn read(mut reader: Reader, id: SessionId) -> Option<(Reader, Vec<Entry>)> {
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut bytes = 0;
+        let mut batch = Vec::new();
+        while batch.len() < BATCH && bytes < BATCH_BYTES {
+            match reader.next() {
+                Some(Ok(entry)) => {
+                    bytes += entry.payload.len();
+                    batch.push(entry);
+                }
+                Some(Err(error)) => {
+                    tracing::error!(session = %id, %error, "a journal breaks off; what follows cannot be forwarded");
+                    break;
+                }
+                None => break,
+            }
+        }
+        (reader, batch)
+    });
+    reading.await.ok()
+}
+
+/// Waits for more frames; false when the session is gone and there are none.
+async fn wait_for_more(head: &mut tokio::sync::watch::Receiver<u64>, live: &SessionHandle) -> bool {
+    tokio::select! {
+        changed = head.changed() => changed.is_ok(),
+        () = live.gone() => head.has_changed().unwrap_or(false),
+    }
+}

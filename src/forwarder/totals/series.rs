@@ -1,0 +1,297 @@
+//! A series that sessions share: what it is called, and how it is written.
+
+use std::sync::Arc;
+
+use opentelemetry_proto::tonic::{
+    common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value},
+    metrics::v1::{
+        AggregationTemporality, Histogram, HistogramDataPoint, Metric, NumberDataPoint, Sum, metric::Data,
+        number_data_point::Value,
+    },
+    resource::v1,
+};
+use prost::Message;
+use serde::{Deserialize, Serialize};
+
+use super::Amount;
+
+/// What of a resource stays: of these there are as many as there are people, teams and profiles.
+const RESOURCE: [&str; 6] =
+    ["service.name", "service.version", "sandbox.profile", "user.name", "user.email", "team"];
+/// What of a point goes: it is of one session, or of whom the resource names with authority.
+const OF_A_SESSION: [&str; 12] = [
+    "session.id",
+    "user.id",
+    "user.name",
+    "user.email",
+    "user.account_uuid",
+    "user.account_id",
+    "organization.id",
+    "prompt.id",
+    "gen_ai.conversation.id",
+    "service.instance.id",
+    "process.pid",
+    "host.id",
+];
+/// Longest value of an attribute; labels are no place for texts.
+const VALUE: usize = 256; // characters
+
+/// A series' name: what it is of, which metric, which attributes. They sort so that what belongs together stands
+/// together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(in crate::forwarder) struct Key {
+    resource: u64,
+    metric: u64,
+    attributes: u64,
+}
+
+impl Key {
+    pub(super) fn same_resource(&self, other: &Key) -> bool {
+        self.resource == other.resource
+    }
+
+    pub(super) fn same_metric(&self, other: &Key) -> bool {
+        self.same_resource(other) && self.metric == other.metric
+    }
+}
+
+impl From<Key> for String {
+    fn from(key: Key) -> String {
+        format!("{:016x}{:016x}{:016x}", key.resource, key.metric, key.attributes)
+    }
+}
+
+impl TryFrom<String> for Key {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Key, &'static str> {
+        let part = |n: usize| {
+            text.get(16 * n..16 * (n + 1))
+                .and_then(|hex| u64::from_str_radix(hex, 16).ok())
+                .ok_or("no key of a series")
+        };
+        Ok(Key { resource: part(0)?, metric: part(1)?, attributes: part(2)? })
+    }
+}
+
+/// A series and how far it has counted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(in crate::forwarder) struct Series {
+    pub(super) of: Descriptor,
+    pub(super) amount: Amount,
+    /// Since when it counts, in µs since the epoch; 0 while nobody has heard of it.
+    pub(super) since: u64,
+}
+
+/// What is the same of all points of a series.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Descriptor {
+    pub resource: Resource,
+    /// Name and version.
+    pub scope: (String, String),
+    pub name: String,
+    pub unit: String,
+    pub description: String,
+    pub shape: Shape,
+    /// Sorted by key.
+    pub attributes: Vec<KeyValue>,
+}
+
+/// The resource of a series; the sessions of one person share it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Resource(Arc<Vec<KeyValue>>);
+
+impl Resource {
+    pub fn to_proto(&self) -> v1::Resource {
+        v1::Resource { attributes: self.0.to_vec(), ..v1::Resource::default() }
+    }
+}
+
+/// What kind of series it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Shape {
+    /// It only grows.
+    Counter,
+    /// It goes up and down; a session's part is gone with the session.
+    Level,
+    /// Counts by bucket.
+    Histogram {
+        /// Their upper bounds.
+        bounds: Vec<f64>,
+    },
+}
+
+/// The resource as sessions share it, of the daemon `instance`.
+pub(super) fn resource(resource: v1::Resource, instance: &str) -> Resource {
+    let mut kept = resource.attributes;
+    kept.retain(|attribute| RESOURCE.contains(&attribute.key.as_str()));
+    kept.push(KeyValue {
+        key: "service.instance.id".to_owned(),
+        value: Some(AnyValue { value: Some(any_value::Value::StringValue(instance.to_owned())) }),
+        ..KeyValue::default()
+    });
+    Resource(Arc::new(sorted(kept)))
+}
+
+/// A point's attributes without those of the session alone.
+pub(super) fn shared(mut attributes: Vec<KeyValue>) -> Vec<KeyValue> {
+    attributes.retain(|attribute| !OF_A_SESSION.contains(&attribute.key.as_str()));
+    sorted(attributes)
+}
+
+/// The same, of every point of a metric that cannot be added up.
+pub(super) fn shared_points(mut metric: Metric) -> Metric {
+    let clean = |attributes: &mut Vec<KeyValue>| *attributes = shared(std::mem::take(attributes));
+    match &mut metric.data {
+        Some(Data::Gauge(all)) => all.data_points.iter_mut().for_each(|p| clean(&mut p.attributes)),
+        Some(Data::ExponentialHistogram(all)) => {
+            all.data_points.iter_mut().for_each(|p| clean(&mut p.attributes));
+        }
+        Some(Data::Summary(all)) => all.data_points.iter_mut().for_each(|p| clean(&mut p.attributes)),
+        _ => {}
+    }
+    metric
+}
+
+/// Whether a metric calls itself one of the daemon's: no session's is.
+pub(super) fn is_ours(name: &str) -> bool {
+    const OURS: &str = "sandboxctl";
+    name.get(..OURS.len()).is_some_and(|start| start.eq_ignore_ascii_case(OURS))
+}
+
+fn sorted(mut attributes: Vec<KeyValue>) -> Vec<KeyValue> {
+    for attribute in &mut attributes {
+        if let Some(AnyValue { value: Some(any_value::Value::StringValue(text)) }) = &mut attribute.value
+            && let Some((cut, _)) = text.char_indices().nth(VALUE)
+        {
+            text.truncate(cut);
+        }
+    }
+    attributes.sort_by(|a, b| a.key.cmp(&b.key));
+    attributes.dedup_by(|a, b| a.key == b.key);
+    attributes
+}
+
+impl Descriptor {
+    /// Its name among the series that leave.
+    pub fn key(&self) -> Key {
+        let mut resource = blake3::Hasher::new();
+        self.resource.0.iter().for_each(|attribute| hash(&mut resource, &attribute.encode_to_vec()));
+        let mut metric = blake3::Hasher::new();
+        for text in [&self.scope.0, &self.scope.1, &self.name, &self.unit] {
+            hash(&mut metric, text.as_bytes());
+        }
+        match &self.shape {
+            Shape::Counter => hash(&mut metric, b"counter"),
+            Shape::Level => hash(&mut metric, b"level"),
+            Shape::Histogram { bounds } => {
+                bounds.iter().for_each(|bound| hash(&mut metric, &bound.to_le_bytes()));
+            }
+        }
+        let mut attributes = blake3::Hasher::new();
+        self.attributes.iter().for_each(|attribute| hash(&mut attributes, &attribute.encode_to_vec()));
+        Key { resource: short(&resource), metric: short(&metric), attributes: short(&attributes) }
+    }
+
+    /// The name of where a point comes from: everything that its session says of it.
+    pub fn source(&self, attributes: &[KeyValue], start: Option<u64>) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for text in [&self.scope.0, &self.name, &self.unit] {
+            hash(&mut hasher, text.as_bytes());
+        }
+        let mut each: Vec<Vec<u8>> = attributes.iter().map(Message::encode_to_vec).collect();
+        each.sort_unstable();
+        each.iter().for_each(|attribute| hash(&mut hasher, attribute));
+        hash(&mut hasher, &start.unwrap_or(u64::MAX).to_le_bytes());
+        format!("{:016x}", short(&hasher))
+    }
+
+    /// The series in place of this one when there are too many.
+    pub fn overflow(self) -> Descriptor {
+        let value = Some(AnyValue { value: Some(any_value::Value::BoolValue(true)) });
+        let key = "otel.metric.overflow".to_owned();
+        Descriptor { attributes: vec![KeyValue { key, value, ..KeyValue::default() }], ..self }
+    }
+
+    pub fn scope(&self) -> InstrumentationScope {
+        let (name, version) = self.scope.clone();
+        InstrumentationScope { name, version, ..InstrumentationScope::default() }
+    }
+
+    /// The metric without a point.
+    pub fn metric(&self) -> Metric {
+        let aggregation_temporality = AggregationTemporality::Cumulative as i32;
+        let data = match &self.shape {
+            Shape::Counter => {
+                Data::Sum(Sum { aggregation_temporality, is_monotonic: true, data_points: Vec::new() })
+            }
+            Shape::Level => Data::Sum(Sum { aggregation_temporality, ..Sum::default() }),
+            Shape::Histogram { .. } => {
+                Data::Histogram(Histogram { aggregation_temporality, data_points: Vec::new() })
+            }
+        };
+        Metric {
+            name: self.name.clone(),
+            unit: self.unit.clone(),
+            description: self.description.clone(),
+            data: Some(data),
+            ..Metric::default()
+        }
+    }
+}
+
+impl Series {
+    pub(super) fn new(of: Descriptor) -> Series {
+        Series { of, amount: Amount::default(), since: 0 }
+    }
+
+    /// Nothing, in the series' shape.
+    pub(super) fn zero(&self) -> Amount {
+        Amount { value: 0.0, buckets: vec![0; self.amount.buckets.len()] }
+    }
+
+    /// Appends the series' point as of `now` (µs) to its metric.
+    pub(super) fn point(&self, metric: &mut Metric, now: u64) {
+        let attributes = self.of.attributes.clone();
+        let start_time_unix_nano = self.since.saturating_mul(1000);
+        let time_unix_nano = now.saturating_mul(1000);
+        match &mut metric.data {
+            Some(Data::Sum(sum)) => sum.data_points.push(NumberDataPoint {
+                attributes,
+                start_time_unix_nano,
+                time_unix_nano,
+                value: Some(Value::AsDouble(self.amount.value)),
+                ..NumberDataPoint::default()
+            }),
+            Some(Data::Histogram(all)) => {
+                let Shape::Histogram { bounds } = &self.of.shape else { return };
+                let mut counts = self.amount.buckets.iter().copied();
+                all.data_points.push(HistogramDataPoint {
+                    attributes,
+                    start_time_unix_nano,
+                    time_unix_nano,
+                    count: counts.next().unwrap_or(0),
+                    sum: Some(self.amount.value),
+                    bucket_counts: counts.collect(),
+                    explicit_bounds: bounds.clone(),
+                    ..HistogramDataPoint::default()
+                });
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Each piece with its length, so that no two lists of pieces read alike.
+fn hash(hasher: &mut blake3::Hasher, piece: &[u8]) {
+    hasher.update(&(piece.len() as u64).to_le_bytes());
+    hasher.update(piece);
+}
+
+fn short(hasher: &blake3::Hasher) -> u64 {
+    let mut first = [0; 8];
+    hasher.finalize_xof().fill(&mut first);
+    u64::from_le_bytes(first)
+}

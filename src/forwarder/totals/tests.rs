@@ -1,0 +1,259 @@
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use opentelemetry_proto::tonic::{
+    common::v1::{AnyValue, KeyValue, any_value},
+    metrics::v1::{Gauge, Histogram, HistogramDataPoint, Sum},
+    resource::v1::Resource,
+};
+use proptest::prelude::*;
+
+use super::*;
+
+fn text(key: &str, value: &str) -> KeyValue {
+    let value = Some(AnyValue { value: Some(any_value::Value::StringValue(value.to_owned())) });
+    KeyValue { key: key.to_owned(), value, ..KeyValue::default() }
+}
+
+fn point(start: u64, value: f64, attributes: &[(&str, &str)]) -> NumberDataPoint {
+    NumberDataPoint {
+        attributes: attributes.iter().map(|(k, v)| text(k, v)).collect(),
+        start_time_unix_nano: start,
+        time_unix_nano: start + 1,
+        value: Some(Value::AsDouble(value)),
+        ..NumberDataPoint::default()
+    }
+}
+
+fn metric(name: &str, data: Data) -> Metric {
+    Metric { name: name.to_owned(), data: Some(data), ..Metric::default() }
+}
+
+fn sum(name: &str, is_monotonic: bool, delta: bool, data_points: Vec<NumberDataPoint>) -> Metric {
+    let of = if delta { AggregationTemporality::Delta } else { AggregationTemporality::Cumulative };
+    metric(name, Data::Sum(Sum { data_points, aggregation_temporality: of as i32, is_monotonic }))
+}
+
+/// A session's request, as the gateway stamps it.
+fn request(user: &str, metrics: Vec<Metric>) -> ExportMetricsServiceRequest {
+    let attributes = vec![
+        text("service.name", "claude-code"),
+        text("os.version", "6.1"),
+        text("sandbox.session.id", &format!("of {user}")),
+        text("user.email", user),
+    ];
+    let resource = Some(Resource { attributes, ..Resource::default() });
+    let scope_metrics = vec![ScopeMetrics { metrics, ..ScopeMetrics::default() }];
+    let of = ResourceMetrics { resource, scope_metrics, ..ResourceMetrics::default() };
+    ExportMetricsServiceRequest { resource_metrics: vec![of] }
+}
+
+fn tokens(user: &str, start: u64, value: f64, session: &str) -> ExportMetricsServiceRequest {
+    let said = [("session.id", session), ("model", "m"), ("user.id", "x")];
+    request(user, vec![sum("tokens", true, false, vec![point(start, value, &said)])])
+}
+
+/// Each point that is sent: user, metric, attributes, start, time, value.
+fn sent(requests: &[ExportMetricsServiceRequest]) -> Vec<(String, String, String, u64, u64, f64)> {
+    let shown = |attributes: &[KeyValue]| {
+        let each: Vec<String> = attributes
+            .iter()
+            .map(|a| match &a.value.as_ref().unwrap().value {
+                Some(any_value::Value::StringValue(text)) => format!("{}={text}", a.key),
+                other => format!("{}={other:?}", a.key),
+            })
+            .collect();
+        each.join(",")
+    };
+    let mut all = Vec::new();
+    for of in requests.iter().flat_map(|r| &r.resource_metrics) {
+        let resource = &of.resource.as_ref().unwrap().attributes;
+        assert!(
+            resource.iter().all(|a| a.key != "sandbox.session.id" && a.key != "os.version"),
+            "{resource:?}"
+        );
+        let user =
+            resource.iter().find(|a| a.key == "user.email").map(|a| shown(std::slice::from_ref(a))).unwrap();
+        for metric in of.scope_metrics.iter().flat_map(|s| &s.metrics) {
+            let Some(Data::Sum(sum)) = &metric.data else { continue };
+            for p in &sum.data_points {
+                let Some(Value::AsDouble(value)) = p.value else { panic!("a double") };
+                let (from, at) = (p.start_time_unix_nano / 1000, p.time_unix_nano / 1000);
+                all.push((user.clone(), metric.name.clone(), shown(&p.attributes), from, at, value));
+            }
+        }
+    }
+    all
+}
+
+fn values(requests: &[ExportMetricsServiceRequest]) -> Vec<f64> {
+    sent(requests).into_iter().map(|(.., value)| value).collect()
+}
+
+const NOW: u64 = 1_000_000_000;
+
+#[test]
+fn sessions_of_one_person_share_a_series_that_begins_at_zero() {
+    let mut totals = Totals::new("d".to_owned(), Vec::new(), Vec::new());
+    let (a, b) = (SessionId::new(), SessionId::new());
+    totals.add(a, tokens("ada", 1, 3.0, "1"));
+    totals.add(b, tokens("ada", 2, 9.0, "2"));
+    totals.add(b, tokens("bob", 2, 1.0, "2"));
+    let (requests, _) = totals.step(NOW);
+    let row = |user: &str, at, value| {
+        (
+            format!("user.email={user}"),
+            "tokens".to_owned(),
+            "model=m".to_owned(),
+            NOW - ZERO_BEFORE,
+            at,
+            value,
+        )
+    };
+    let mut all = sent(&requests);
+    all.sort_by(|x, y| x.partial_cmp(y).unwrap());
+    assert_eq!(
+        all,
+        [
+            row("ada", NOW - ZERO_BEFORE, 0.0),
+            row("ada", NOW, 12.0),
+            row("bob", NOW - ZERO_BEFORE, 0.0),
+            row("bob", NOW, 1.0)
+        ]
+    );
+    totals.add(a, tokens("ada", 1, 7.0, "1"));
+    assert_eq!(values(&totals.step(NOW + 1).0), [16.0], "what did not change is not sent");
+    totals.end(a);
+    // The client took a new id, and another process counts from the beginning.
+    totals.add(b, tokens("ada", 2, 2.0, "3"));
+    totals.add(b, tokens("ada", 5, 1.0, "2"));
+    assert_eq!(values(&totals.step(NOW + 2).0), [19.0]);
+    assert_eq!(totals.step(NOW + 3).0, []);
+    assert_eq!(values(&totals.all(NOW + 4)).len(), 2);
+}
+
+#[test]
+fn what_comes_twice_adds_nothing_and_what_counts_anew_adds_all() {
+    let mut totals = Totals::default();
+    let a = SessionId::new();
+    for (value, expected) in [(5.0, Some(5.0)), (5.0, Some(5.0)), (6.0, Some(6.0)), (2.0, Some(8.0))] {
+        totals.add(a, tokens("ada", 1, value, "1"));
+        assert_eq!(values(&totals.step(NOW).0).last().copied(), expected);
+    }
+    for value in [f64::NAN, f64::INFINITY, -1.0] {
+        totals.add(a, tokens("ada", 1, value, "1"));
+        assert_eq!(totals.step(NOW).0, [], "{value} is no count");
+    }
+}
+
+#[test]
+fn differences_levels_histograms_and_what_cannot_be_added() {
+    let mut totals = Totals::default();
+    let (a, b) = (SessionId::new(), SessionId::new());
+    let send = |totals: &mut Totals, of, data: Metric| totals.add(of, request("ada", vec![data]));
+    for _ in 0..2 {
+        send(&mut totals, a, sum("delta", true, true, vec![point(1, 4.0, &[])]));
+    }
+    assert_eq!(values(&totals.step(NOW).0), [0.0, 8.0]);
+    send(&mut totals, a, sum("level", false, false, vec![point(1, 4.0, &[])]));
+    send(&mut totals, b, sum("level", false, false, vec![point(1, 5.0, &[])]));
+    assert_eq!(values(&totals.step(NOW).0), [9.0]);
+    send(&mut totals, a, sum("level", false, false, vec![point(1, 1.0, &[])]));
+    assert_eq!(values(&totals.step(NOW).0), [6.0]);
+    totals.end(b);
+    assert_eq!(values(&totals.step(NOW).0), [1.0]);
+    let histogram = |count, buckets: [u64; 2]| {
+        let point = HistogramDataPoint {
+            attributes: vec![text("session.id", "1")],
+            count,
+            sum: Some(count as f64),
+            bucket_counts: buckets.to_vec(),
+            explicit_bounds: vec![1.0],
+            ..HistogramDataPoint::default()
+        };
+        let of = AggregationTemporality::Cumulative as i32;
+        metric("times", Data::Histogram(Histogram { data_points: vec![point], aggregation_temporality: of }))
+    };
+    send(&mut totals, a, histogram(3, [1, 2]));
+    send(&mut totals, b, histogram(5, [5, 0]));
+    let (requests, _) = totals.step(NOW);
+    let Some(Data::Histogram(all)) = &requests[1].resource_metrics[0].scope_metrics[0].metrics[0].data else {
+        panic!("a histogram")
+    };
+    let p = &all.data_points[0];
+    assert_eq!((p.count, p.sum, &p.bucket_counts[..], p.attributes.len()), (8, Some(8.0), &[6, 2][..], 0));
+    let gauge = Gauge { data_points: vec![point(1, 2.5, &[("session.id", "1"), ("cpu", "0")])] };
+    send(&mut totals, a, metric("load", Data::Gauge(gauge)));
+    let (requests, _) = totals.step(NOW);
+    let Some(Data::Gauge(gauge)) = &requests[0].resource_metrics[0].scope_metrics[0].metrics[0].data else {
+        panic!("a gauge")
+    };
+    assert_eq!(gauge.data_points[0].attributes, [text("cpu", "0")]);
+}
+
+#[test]
+fn nobody_invents_series_without_end_nor_the_daemons_own() {
+    let mut totals = Totals::default();
+    let mut points = 0;
+    for n in 0..SERIES / PER_SESSION + 2 {
+        let id = SessionId::new();
+        for i in 0..PER_SESSION + 10 {
+            let label = format!("{n} {i}");
+            totals.add(
+                id,
+                request("ada", vec![sum("many", true, false, vec![point(1, 1.0, &[("l", &label)])])]),
+            );
+        }
+        points += PER_SESSION;
+    }
+    assert!(points > SERIES);
+    let (requests, _) = totals.step(NOW);
+    let all: Vec<_> = sent(&requests).into_iter().filter(|(.., at, _)| *at == NOW).collect();
+    assert_eq!(all.len(), SERIES + 1);
+    #[expect(clippy::cast_precision_loss, reason = "a small number")]
+    let expected = points as f64;
+    assert_eq!(all.iter().map(|(.., value)| value).sum::<f64>(), expected, "none of it is lost");
+    assert!(all.iter().any(|(.., of, _, _, _)| of.contains("overflow")), "it says so");
+    let mut totals = Totals::default();
+    totals.add(
+        SessionId::new(),
+        request("eve", vec![sum("SandboxCtl_hooks", true, false, vec![point(1, 1.0, &[])])]),
+    );
+    assert_eq!(totals.step(NOW).0, []);
+}
+
+proptest! {
+    /// Whatever comes, kept and read back at any point: a counter's sum never falls, and is what was counted.
+    #[test]
+    fn sums_never_fall_and_survive_a_restart(
+        steps in proptest::collection::vec((0..3usize, 0.0..1e3f64, proptest::bool::weighted(0.2), proptest::bool::weighted(0.2)), 1..60)
+    ) {
+        let mut totals = Totals::default();
+        let ids = [SessionId::new(), SessionId::new(), SessionId::new()];
+        let mut counted = [(0u64, 0.0f64); 3];
+        let mut last = 0.0;
+        let (mut kept, mut parts) = (BTreeMap::new(), HashMap::new());
+        for (of, more, restart, reload) in steps {
+            let (start, value) = &mut counted[of];
+            if restart {
+                (*start, *value) = (*start + 1, 0.0);
+            }
+            *value += more;
+            totals.add(ids[of], tokens("ada", *start, *value, "1"));
+            let (requests, changes) = totals.step(NOW);
+            let now = values(&requests).last().copied().unwrap();
+            prop_assert!(now >= last, "{now} after {last}");
+            prop_assert!((now - last - more).abs() < 1e-6);
+            last = now;
+            kept.extend(changes.series.iter().map(|(key, s)| (*key, serde_json::to_string(s).unwrap())));
+            parts.extend(changes.parts.iter().map(|(id, p)| (*id, serde_json::to_string(p).unwrap())));
+            if reload {
+                totals = Totals::new(
+                    String::new(),
+                    kept.iter().map(|(key, s)| (*key, serde_json::from_str(s).unwrap())).collect(),
+                    parts.iter().map(|(id, p)| (*id, serde_json::from_str(p).unwrap())).collect(),
+                );
+                prop_assert_eq!(values(&totals.all(NOW)), vec![last], "to the last bit");
+            }
+        }
+    }
+}

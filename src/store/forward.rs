@@ -1,0 +1,146 @@
+//! How far each destination has what it is to get, and the sums of metrics that go there.
+
+use sqlx::SqliteConnection;
+
+use super::{Store, StoreError, session_id};
+use crate::id::SessionId;
+
+/// The cursor of a session that is over and wholly there.
+pub const ALL_SENT: u64 = i64::MAX.cast_unsigned();
+
+/// A session of which a destination may still lack something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsent {
+    /// Which.
+    pub id: SessionId,
+    /// How far the destination has it.
+    pub cursor: u64,
+    /// Whether the session is over: all of it stands in its journal.
+    pub ended: bool,
+}
+
+/// Sums over sessions as they are kept for one destination; the states are the forwarder's own JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// Series by name.
+    pub series: Vec<(String, String)>,
+    /// What has been added of each session.
+    pub parts: Vec<(SessionId, String)>,
+}
+
+/// A step of the sums: all of it is kept, or nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SumsStep {
+    /// What changed.
+    pub sums: Sums,
+    /// How far that goes in each session.
+    pub cursors: Vec<(SessionId, u64)>,
+    /// Sessions that are over: nothing more will be added of them.
+    pub over: Vec<SessionId>,
+}
+
+impl Store {
+    /// The sessions of which a destination may lack something, the oldest first.
+    pub async fn unsent(&self, destination: &str) -> Result<Vec<Unsent>, StoreError> {
+        let rows: Vec<(String, i64, bool)> = sqlx::query_as(
+            "SELECT id, coalesce(seq, 0), ended_at IS NOT NULL FROM sessions
+             LEFT JOIN cursors ON session = id AND destination = ?
+             WHERE seq IS NULL OR seq < ? ORDER BY id",
+        )
+        .bind(destination)
+        .bind(ALL_SENT.cast_signed())
+        .fetch_all(&self.pool)
+        .await?;
+        let row = |(id, seq, ended): (String, i64, bool)| {
+            Ok(Unsent { id: session_id(&id)?, cursor: seq.cast_unsigned(), ended })
+        };
+        rows.into_iter().map(row).collect()
+    }
+
+    /// Notes that a destination has a session's telemetry up to this frame. A session that was purged
+    /// meanwhile has no cursor any more.
+    pub async fn set_cursor(
+        &self,
+        destination: &str,
+        session: SessionId,
+        seq: u64,
+    ) -> Result<(), StoreError> {
+        set_cursor(&mut *self.pool.acquire().await?, destination, session, seq).await
+    }
+
+    /// The sums for a destination.
+    pub async fn sums(&self, destination: &str) -> Result<Sums, StoreError> {
+        let series = sqlx::query_as("SELECT series, state FROM forward_series WHERE destination = ?")
+            .bind(destination)
+            .fetch_all(&self.pool)
+            .await?;
+        let parts: Vec<(String, String)> =
+            sqlx::query_as("SELECT session, state FROM forward_parts WHERE destination = ?")
+                .bind(destination)
+                .fetch_all(&self.pool)
+                .await?;
+        let parts = parts.into_iter().map(|(id, state)| Ok((session_id(&id)?, state)));
+        Ok(Sums { series, parts: parts.collect::<Result<_, StoreError>>()? })
+    }
+
+    /// Keeps a step of the sums for a destination, with its cursors under the name `cursor`.
+    pub async fn keep_sums(
+        &self,
+        destination: &str,
+        cursor: &str,
+        step: &SumsStep,
+    ) -> Result<(), StoreError> {
+        let mut all = self.pool.begin().await?;
+        for (series, state) in &step.sums.series {
+            sqlx::query(
+                "INSERT INTO forward_series (destination, series, state) VALUES (?, ?, ?)
+                 ON CONFLICT (destination, series) DO UPDATE SET state = excluded.state",
+            )
+            .bind(destination)
+            .bind(series)
+            .bind(state)
+            .execute(&mut *all)
+            .await?;
+        }
+        for (session, state) in &step.sums.parts {
+            sqlx::query(
+                "INSERT INTO forward_parts (destination, session, state) VALUES (?, ?, ?)
+                 ON CONFLICT (destination, session) DO UPDATE SET state = excluded.state",
+            )
+            .bind(destination)
+            .bind(session.to_string())
+            .bind(state)
+            .execute(&mut *all)
+            .await?;
+        }
+        for (session, seq) in &step.cursors {
+            set_cursor(&mut all, cursor, *session, *seq).await?;
+        }
+        for session in &step.over {
+            sqlx::query("DELETE FROM forward_parts WHERE destination = ? AND session = ?")
+                .bind(destination)
+                .bind(session.to_string())
+                .execute(&mut *all)
+                .await?;
+        }
+        Ok(all.commit().await?)
+    }
+}
+
+async fn set_cursor(
+    on: &mut SqliteConnection,
+    destination: &str,
+    session: SessionId,
+    seq: u64,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO cursors (destination, session, seq) SELECT ?, id, ? FROM sessions WHERE id = ?
+         ON CONFLICT (destination, session) DO UPDATE SET seq = excluded.seq",
+    )
+    .bind(destination)
+    .bind(seq.cast_signed())
+    .bind(session.to_string())
+    .execute(on)
+    .await?;
+    Ok(())
+}
