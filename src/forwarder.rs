@@ -42,7 +42,7 @@ use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{config::Forward, id::SessionId, signal::Signal, supervisor::Supervisor};
-use door::Door;
+pub use door::{Door, Outcome};
 use privacy::Filter;
 pub use status::Status;
 

@@ -57,6 +57,7 @@ pub mod raw;
 pub mod redact;
 pub mod report;
 pub mod screen;
+pub mod settings;
 pub mod summary;
 pub mod text;
 pub mod timeline;

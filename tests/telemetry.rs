@@ -2,5 +2,9 @@
 
 mod common;
 
+#[path = "telemetry/outside.rs"]
+mod outside;
+#[path = "telemetry/receiver.rs"]
+mod receiver;
 #[path = "telemetry/report.rs"]
 mod report;

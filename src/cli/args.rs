@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{detach::DetachKey, spec::User};
 
 pub mod report;
+pub mod telemetry;
 
 /// Recorded, attributed, hardened container sessions for Claude Code.
 ///
@@ -87,6 +88,9 @@ pub enum Verb {
     /// Add up what was used, by user, team, model, tool, profile, day, week or month
     #[command(after_help = report::EXAMPLES)]
     Report(report::Report),
+    /// Claude Code outside a sandbox: let it send its telemetry to a collector
+    #[command(subcommand)]
+    Telemetry(telemetry::Telemetry),
     /// Make a link with which somebody starts a session in their browser
     #[command(after_help = "Example:\n  sandboxctl invite --profile demo --uses 5 --expires 7d")]
     Invite(Invite),

@@ -40,6 +40,23 @@ pub struct Forward {
     pub timeout: Duration,
 }
 
+impl Forward {
+    /// A destination at this address, all else as usual.
+    pub fn to(endpoint: &str) -> Forward {
+        Forward {
+            endpoint: endpoint.to_owned(),
+            protocol: Protocol::default(),
+            signals: all(),
+            session_labels: false,
+            headers_file: None,
+            headers_helper: Vec::new(),
+            tls: ForwardTls::default(),
+            privacy: Privacy::default(),
+            timeout: timeout(),
+        }
+    }
+}
+
 /// How OTLP is spoken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
