@@ -26,6 +26,7 @@ use tempfile::TempDir;
 pub mod bundle;
 pub mod collector;
 pub mod screen;
+pub mod stack;
 pub mod stories;
 
 pub use screen::Screen;
