@@ -16,10 +16,12 @@ use crate::{
 
 mod forward;
 mod invite;
+mod report;
 mod terminal;
 
 pub use forward::Destination;
 pub use invite::{Invitation, Invite, InviteRequest, JoinRequest};
+pub use report::{By, Report, ReportGroup, ReportModels, ReportQuery, ReportRow, ReportTools, ReportWork};
 pub use terminal::{FromTerminal, Role, TerminalQuery, ToTerminal};
 
 /// Body of `POST /api/v1/sessions`. Everything is optional.

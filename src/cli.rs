@@ -22,6 +22,7 @@ mod doctor;
 mod export;
 mod keyboard;
 mod replay;
+mod report;
 mod table;
 
 use args::{Cli, Printed, Token, Verb};
@@ -147,6 +148,7 @@ async fn call(verb: Verb, client: &Client, config: &Config) -> anyhow::Result<Ex
         Verb::Events(events) => table::events(&events, client).await?,
         Verb::Export(args) => export::export(&args, client).await?,
         Verb::Replay(args) => replay::replay(&args, client).await?,
+        Verb::Report(args) => report::report(&args, client).await?,
         Verb::Invite(args) => {
             let request = api::InviteRequest {
                 profile: args.profile,

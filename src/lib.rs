@@ -55,6 +55,7 @@ pub mod lifecycle;
 pub mod policy;
 pub mod raw;
 pub mod redact;
+pub mod report;
 pub mod screen;
 pub mod summary;
 pub mod text;

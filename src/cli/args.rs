@@ -6,6 +6,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{detach::DetachKey, spec::User};
 
+pub mod report;
+
 /// Recorded, attributed, hardened container sessions for Claude Code.
 ///
 /// The daemon (`serve`) runs each person's session in a container of its own, records its terminal, its
@@ -61,7 +63,7 @@ pub enum Verb {
     /// End a session
     #[command(after_help = "Example:\n  sandboxctl stop 019a9f3e-1b2c --reason 'maintenance at noon'")]
     Stop(Stop),
-    /// Remove an ended session's record for good
+    /// Remove an ended session's record for good; what it used stays for reports
     #[command(after_help = "Example:\n  sandboxctl rm 019a9f3e-1b2c")]
     Rm(Rm),
     /// Show a session's timeline
@@ -82,6 +84,9 @@ pub enum Verb {
         after_help = "Examples:\n  sandboxctl replay 019a9f3e-1b2c --speed 4\n  sandboxctl replay bundle.tar.gz --from 10m"
     )]
     Replay(Replay),
+    /// Add up what was used, by user, team, model, tool, profile, day, week or month
+    #[command(after_help = report::EXAMPLES)]
+    Report(report::Report),
     /// Make a link with which somebody starts a session in their browser
     #[command(after_help = "Example:\n  sandboxctl invite --profile demo --uses 5 --expires 7d")]
     Invite(Invite),

@@ -5,6 +5,8 @@ use crate::{
     spec::{Profile, Spec, User},
 };
 
+mod usage;
+
 async fn store() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().expect("a folder");
     let store = Store::open(&dir.path().join("s.db")).await.expect("a store");
@@ -67,7 +69,7 @@ async fn a_session_is_live_until_it_has_ended() {
     assert_eq!(store.spec(view.id).await.expect("a row"), Some(spec));
     view.phase = Phase::Ended;
     view.ended_at = Some(view.created_at);
-    store.set_ended(&view).await.expect("stored");
+    store.set_ended(&view, None).await.expect("stored");
     assert!(store.live().await.expect("ids").is_empty());
     // A view that comes late does not bring it back to life.
     let late = Session { phase: Phase::Running, ..view.clone() };
@@ -133,7 +135,7 @@ async fn a_workspace_is_one_sessions_at_a_time_and_its_users_alone() {
     let other = store.claim_workspace("w", "bob@example.org", SessionId::new()).await.expect("asked");
     assert_ne!(other.expect("another user's is another"), volume);
     first.ended_at = Some(first.created_at);
-    store.set_ended(&first).await.expect("ended");
+    store.set_ended(&first, None).await.expect("ended");
     let next = store.claim_workspace("w", "ada@example.org", SessionId::new()).await.expect("asked");
     assert_eq!(next.expect("free again"), volume);
 }
