@@ -5,7 +5,6 @@ mod common;
 use common::{
     Daemon, Rung,
     bundle::walk,
-    eventually,
     stories::{self, ask, names},
 };
 use sandboxctl::{

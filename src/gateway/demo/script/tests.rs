@@ -55,9 +55,8 @@ fn the_first_word_that_tells_chooses_the_tool() {
 fn a_tool_of_an_mcp_server_is_used_when_it_is_named() {
     let schema = json!({ "type": "object", "properties": { "title": { "type": "string" } } });
     let tools = json!([{ "name": "Bash" }, { "name": "mcp__notes__add", "input_schema": schema }]);
-    let about = |prompt: &str| {
-        reply(&json!({ "messages": [{ "role": "user", "content": prompt }], "tools": tools }))
-    };
+    let about =
+        |prompt: &str| reply(&json!({ "messages": [{ "role": "user", "content": prompt }], "tools": tools }));
     assert_eq!(name(&about("Use mcp__notes__add")), Some("mcp__notes__add"));
     assert_eq!(name(&about("Add a note")), Some("Bash"));
 }
