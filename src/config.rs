@@ -25,7 +25,7 @@ mod teams;
 
 pub(crate) use check::{is_image, is_program};
 pub use error::ConfigError;
-pub use forward::{Forward, ForwardTls, Keep, Privacy, Protocol};
+pub use forward::{Compression, Forward, ForwardTls, Keep, Privacy, Protocol};
 
 /// Where the configuration lies unless `--config` or `SANDBOXCTL_CONFIG` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/sandboxctl/config.toml";
@@ -66,6 +66,8 @@ pub struct Config {
     pub model: Model,
     /// Where every session's telemetry is forwarded to, by name.
     pub forward: BTreeMap<String, Forward>,
+    /// Where hooks and connections are counted too, for a Prometheus that cannot reach this daemon.
+    pub pushgateway: Option<Pushgateway>,
     /// Who belongs together, by the team's name: e-mail addresses, or globs of them.
     pub teams: BTreeMap<String, Vec<String>>,
     /// MCP servers that every session gets, by name; Claude Code's own form.
@@ -98,6 +100,7 @@ impl Default for Config {
             docker: Docker::default(),
             model: Model::default(),
             forward: BTreeMap::new(),
+            pushgateway: None,
             teams: BTreeMap::new(),
             mcp_servers: BTreeMap::new(),
             profiles: BTreeMap::from([("default".to_owned(), default), ("demo".to_owned(), demo)]),
@@ -166,6 +169,14 @@ impl Default for Model {
             ]),
         }
     }
+}
+
+/// A Prometheus Pushgateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pushgateway {
+    /// Its base URL.
+    pub url: String,
 }
 
 /// US dollars for a million tokens.

@@ -77,6 +77,7 @@ pub mod export;
 pub mod feed;
 pub mod forwarder;
 pub mod gateway;
+pub mod pushgateway;
 pub mod recorder;
 pub mod session;
 pub mod supervisor;

@@ -50,7 +50,7 @@ pub struct Door {
 }
 
 enum Way {
-    Http { client: reqwest::Client, endpoint: String },
+    Http { client: reqwest::Client, endpoint: String, gzip: bool },
     Grpc(grpc::Client),
 }
 
@@ -62,7 +62,7 @@ impl Door {
         // Over gRPC too: the other library says what is wrong with a certificate when it connects, and not before.
         let client = client(name, config)?;
         let way = match config.protocol {
-            Protocol::Http => Way::Http { client, endpoint },
+            Protocol::Http => Way::Http { client, endpoint, gzip: config.gzip() },
             Protocol::Grpc => Way::Grpc(grpc::Client::new(name, config)?),
         };
         Ok(Door { headers: Headers::new(name, config)?, way })
@@ -81,7 +81,15 @@ impl Door {
             Err(problem) => return Outcome::Later(problem, None),
         };
         match &self.way {
-            Way::Http { client, endpoint } => self.post(client, endpoint, headers, signal, &request).await,
+            Way::Http { client, endpoint, gzip } => {
+                let packed = if *gzip { self::gzip(&request) } else { request };
+                let mut request =
+                    client.post(format!("{endpoint}{}", signal.path())).headers(headers).body(packed);
+                if *gzip {
+                    request = request.header(CONTENT_ENCODING, "gzip");
+                }
+                self.post(request.header(CONTENT_TYPE, "application/x-protobuf")).await
+            }
             Way::Grpc(client) => {
                 let outcome = client.send(headers, signal, request).await;
                 if let Err(status) = &outcome
@@ -94,20 +102,7 @@ impl Door {
         }
     }
 
-    async fn post(
-        &self,
-        client: &reqwest::Client,
-        endpoint: &str,
-        headers: HeaderMap,
-        signal: Signal,
-        request: &[u8],
-    ) -> Outcome {
-        let request = client
-            .post(format!("{endpoint}{}", signal.path()))
-            .headers(headers)
-            .header(CONTENT_TYPE, "application/x-protobuf")
-            .header(CONTENT_ENCODING, "gzip")
-            .body(gzip(request));
+    async fn post(&self, request: reqwest::RequestBuilder) -> Outcome {
         let answer = match request.send().await {
             Ok(answer) => answer,
             Err(error) => return Outcome::Later(reason(&error), None),

@@ -29,6 +29,7 @@ fn the_document_names_every_path_of_the_api() {
         operations(&document).iter().map(|(path, method, _)| format!("{method} {path}")).collect();
     let expected = [
         "delete /api/v1/sessions/{id}",
+        "get /api/v1/destinations",
         "get /api/v1/doctor",
         "get /api/v1/info",
         "get /api/v1/invites/{token}",

@@ -34,7 +34,7 @@ const HOOK_TIMEOUT: u64 = 30; // seconds
 /// Whether an environment variable is telemetry's: no image and no profile sets one of these.
 pub fn is_telemetry(name: &str) -> bool {
     const FAMILIES: [&str; 3] = ["OTEL_", "CLAUDE_CODE_OTEL_", "BETA_TRACING_"];
-    const OTHERS: [&str; 8] = [
+    const OTHERS: [&str; 6] = [
         "CLAUDE_CODE_ENABLE_TELEMETRY",
         "CLAUDE_CODE_ENHANCED_TELEMETRY_BETA",
         "ENABLE_ENHANCED_TELEMETRY_BETA",
@@ -42,8 +42,6 @@ pub fn is_telemetry(name: &str) -> bool {
         // It keeps the client from running the hook of a session's start.
         "CLAUDE_CODE_SIMPLE",
         "CLAUDE_CODE_PROPAGATE_TRACEPARENT",
-        "TRACEPARENT",
-        "TRACESTATE",
     ];
     FAMILIES.iter().any(|family| name.starts_with(family)) || OTHERS.contains(&name)
 }

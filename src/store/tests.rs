@@ -153,11 +153,38 @@ async fn a_new_token_logs_browsers_out_and_a_purge_takes_seats_and_cursors_along
     store.insert_seat("s", view.id).await.expect("inserted");
     store.set_cursor("d", view.id, 7).await.expect("set");
     assert_eq!(store.session_of_seat("s").await.expect("asked"), Some(view.id));
-    assert_eq!(store.cursor("d", view.id).await.expect("asked"), 7);
+    let unsent = Unsent { id: view.id, cursor: 7, ended: false };
+    assert_eq!(store.unsent("d").await.expect("asked"), [unsent]);
+    assert_eq!(store.unsent("e").await.expect("asked"), [Unsent { cursor: 0, ..unsent }]);
+    store.set_cursor("d", view.id, ALL_SENT).await.expect("set");
+    assert_eq!(store.unsent("d").await.expect("asked"), []);
     store.delete(view.id).await.expect("deleted");
     assert_eq!(store.session_of_seat("s").await.expect("asked"), None);
     store.set_cursor("d", view.id, 9).await.expect("ignored");
-    assert_eq!(store.cursor("d", view.id).await.expect("asked"), 0);
+    assert_eq!(store.unsent("d").await.expect("asked"), []);
+}
+
+#[tokio::test]
+async fn sums_and_their_cursors_are_kept_together_and_by_destination() {
+    let (_dir, store) = store().await;
+    let (view, spec) = session("a@b");
+    put(&store, &view, &spec, "v").await;
+    let sums = |state: &str| Sums {
+        series: vec![("s".to_owned(), state.to_owned())],
+        parts: vec![(view.id, state.to_owned())],
+    };
+    for state in ["1", "2"] {
+        let step = SumsStep { sums: sums(state), cursors: vec![(view.id, 5)], over: Vec::new() };
+        store.keep_sums("d", "d/metrics", &step).await.expect("kept");
+        assert_eq!(store.sums("d").await.expect("read"), sums(state));
+    }
+    assert_eq!(store.sums("e").await.expect("read"), Sums::default());
+    assert_eq!(store.unsent("d/metrics").await.expect("asked")[0].cursor, 5);
+    assert_eq!(store.unsent("d").await.expect("asked")[0].cursor, 0);
+    let step = SumsStep { over: vec![view.id], cursors: vec![(view.id, ALL_SENT)], ..SumsStep::default() };
+    store.keep_sums("d", "d/metrics", &step).await.expect("kept");
+    assert_eq!(store.sums("d").await.expect("read"), Sums { parts: Vec::new(), ..sums("2") });
+    assert_eq!(store.unsent("d/metrics").await.expect("asked"), []);
 }
 
 #[tokio::test]

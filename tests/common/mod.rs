@@ -24,7 +24,9 @@ use sandboxctl::{
 use tempfile::TempDir;
 
 pub mod bundle;
+pub mod collector;
 pub mod screen;
+pub mod stack;
 pub mod stories;
 
 pub use screen::Screen;

@@ -111,22 +111,26 @@ pub fn read_request_body(
 
 /// Reads an answer, passing over interim ones.
 pub fn read_response(from: &mut impl BufRead, limit: usize) -> Result<Response, HttpError> {
+    let (status, headers) = read_response_head(from)?;
+    let body = match content_length(&headers)? {
+        _ if matches!(status, 204 | 304) => Vec::new(),
+        _ if headers.lists("transfer-encoding", "chunked") => read_chunks(from, limit)?,
+        Some(length) => read_exactly(from, length, limit)?,
+        None => read_to_end(from, limit)?,
+    };
+    Ok(Response { status, headers, body })
+}
+
+fn read_response_head(from: &mut impl BufRead) -> Result<(u16, Headers), HttpError> {
     loop {
         let bytes = read_head(from)?.ok_or(io::Error::from(io::ErrorKind::UnexpectedEof))?;
         let mut fields = [httparse::EMPTY_HEADER; FIELDS];
         let mut response = httparse::Response::new(&mut fields);
         response.parse(&bytes).map_err(|e| HttpError::Malformed(e.to_string()))?;
         let (status, headers) = (response.code.unwrap_or_default(), owned(response.headers));
-        if (100..200).contains(&status) {
-            continue;
+        if !(100..200).contains(&status) {
+            return Ok((status, headers));
         }
-        let body = match content_length(&headers)? {
-            _ if matches!(status, 204 | 304) => Vec::new(),
-            _ if headers.lists("transfer-encoding", "chunked") => read_chunks(from, limit)?,
-            Some(length) => read_exactly(from, length, limit)?,
-            None => read_to_end(from, limit)?,
-        };
-        return Ok(Response { status, headers, body });
     }
 }
 
@@ -159,9 +163,7 @@ pub fn post(
     body: &[u8],
     step: Duration,
 ) -> Result<Response, HttpError> {
-    let stream = TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], port)), step)?;
-    stream.set_read_timeout(Some(step))?;
-    stream.set_write_timeout(Some(step))?;
+    let stream = connect(SocketAddr::from(([127, 0, 0, 1], port)), step)?;
     let fields = [
         ("host", "127.0.0.1".as_bytes()),
         ("content-type", content_type.as_bytes()),
@@ -169,6 +171,22 @@ pub fn post(
     ];
     write_message(&mut &stream, &format!("POST {path} HTTP/1.1"), &fields, body)?;
     read_response(&mut BufReader::new(stream), 16 << 20)
+}
+
+/// Asks for a path and reads only the answer's status, however long its body.
+pub fn status(at: SocketAddr, path: &str, step: Duration) -> Result<u16, HttpError> {
+    let stream = connect(at, step)?;
+    let host = at.to_string();
+    let fields = [("host", host.as_bytes()), ("connection", "close".as_bytes())];
+    write_message(&mut &stream, &format!("GET {path} HTTP/1.1"), &fields, b"")?;
+    Ok(read_response_head(&mut BufReader::new(stream))?.0)
+}
+
+fn connect(at: SocketAddr, step: Duration) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&at, step)?;
+    stream.set_read_timeout(Some(step))?;
+    stream.set_write_timeout(Some(step))?;
+    Ok(stream)
 }
 
 fn read_head(from: &mut impl BufRead) -> Result<Option<Vec<u8>>, HttpError> {

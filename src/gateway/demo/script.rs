@@ -5,7 +5,8 @@
 //! | wants JSON of a schema, or offers the client's tool for that | the least that the schema lets pass |
 //! | asks to summarise the conversation (`/compact`) | a summary |
 //! | ends with a tool's result | a quote of it |
-//! | ends with a prompt | a word and a tool, by the first word of the prompt that tells; words only, where no tool is offered |
+//! | ends with a word from a background agent | thanks, and no tool: else it would send the next one |
+//! | ends with a prompt | a word and a tool: the MCP tool that the prompt names, or else by the first word of it that tells; words only, where no tool is offered |
 
 use serde_json::{Value, json};
 
@@ -17,6 +18,10 @@ use schema::filled;
 const QUOTE: usize = 400; // characters
 /// Where the demo writes.
 const FILE: &str = "/workspace/hello-from-the-demo.txt";
+
+/// How the demo commits: whatever the workspace holds, under a name of its own.
+const COMMIT: &str = "git init -q && git config user.name demo && git config user.email demo@example.org \
+    && git add -A && git commit -q --allow-empty -m 'The demo model was here'";
 
 /// A reply, block by block.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,6 +101,7 @@ pub(super) fn reply(request: &Value) -> Reply {
     }
     match last_result(messages) {
         Some(result) => after_tool(&result),
+        None if is_notification(messages) => say("The agent that I had sent is back."),
         None => to_prompt(&prompt(messages), request),
     }
 }
@@ -118,18 +124,26 @@ fn is_compaction(messages: &[Value]) -> bool {
     texts.iter().any(|text| ASKED.iter().any(|words| text.trim_start().starts_with(words)))
 }
 
+/// Whether the client tells of an agent in the background, which nobody typed.
+fn is_notification(messages: &[Value]) -> bool {
+    messages.last().is_some_and(|last| text_of(&last["content"]).contains("<task-notification>"))
+}
+
 /// What a prompt is about.
 #[derive(Clone, Copy)]
 enum Topic {
     Write,
     Read,
     Delegate,
+    Commit,
+    Push,
+    Pull,
     Time,
     System,
 }
 
 /// The first word that tells wins: "read the file that you made" reads.
-const WORDS: [(&str, Topic); 17] = [
+const WORDS: [(&str, Topic); 20] = [
     ("write", Topic::Write),
     ("create", Topic::Write),
     ("save", Topic::Write),
@@ -139,6 +153,9 @@ const WORDS: [(&str, Topic); 17] = [
     ("agent", Topic::Delegate),
     ("subagent", Topic::Delegate),
     ("delegate", Topic::Delegate),
+    ("commit", Topic::Commit),
+    ("push", Topic::Push),
+    ("pull", Topic::Pull),
     ("date", Topic::Time),
     ("time", Topic::Time),
     ("day", Topic::Time),
@@ -165,6 +182,10 @@ fn to_prompt(prompt: &str, request: &Value) -> Reply {
             "Here it is, in the form asked for.",
         );
     }
+    if let Some(named) = offered.iter().find(|t| is_named(t, prompt)) {
+        let name = named["name"].as_str().unwrap_or_default();
+        return run(name, filled(&named["input_schema"]), "I will ask the server that has this tool.");
+    }
     let delegate = ["Agent", "Task"].into_iter().find(|name| tool(name).is_some());
     match (topic(prompt), delegate) {
         (Some(Topic::Write), _) if tool("Write").is_some() => {
@@ -185,8 +206,11 @@ fn to_prompt(prompt: &str, request: &Value) -> Reply {
             run(name, input, "I will send somebody to look around.")
         }
         (topic, _) if tool("Bash").is_some() => {
-            // The client runs these without a question, in its default mode too.
+            // The client runs those that only look without a question, in its default mode too.
             let command = match topic {
+                Some(Topic::Commit) => COMMIT,
+                Some(Topic::Push) => "git push",
+                Some(Topic::Pull) => "gh pr create --fill",
                 Some(Topic::Time) => "date",
                 Some(Topic::System) => "uname -sr",
                 _ => "ls -la",
@@ -199,6 +223,11 @@ fn to_prompt(prompt: &str, request: &Value) -> Reply {
             shorten(prompt, 200)
         )),
     }
+}
+
+/// Whether a prompt names this tool of an MCP server.
+fn is_named(tool: &Value, prompt: &str) -> bool {
+    tool["name"].as_str().is_some_and(|name| name.starts_with("mcp__") && prompt.contains(name))
 }
 
 fn run(name: &str, input: Value, words: &str) -> Reply {

@@ -45,6 +45,32 @@ fn the_first_word_that_tells_chooses_the_tool() {
     assert_eq!(command("What day is it?"), "date");
     assert_eq!(command("Which kernel is this?"), "uname -sr");
     assert_eq!(command("What is here?"), "ls -la");
+    assert_eq!(command("Push it"), "git push");
+    assert_eq!(command("Open no file, make a pull request"), Value::Null, "the first word tells");
+    assert_eq!(command("A pull request, please"), "gh pr create --fill");
+    assert!(command("Commit it").as_str().is_some_and(|c| c.contains(" && git commit ")));
+}
+
+#[test]
+fn a_tool_of_an_mcp_server_is_used_when_it_is_named() {
+    let schema = json!({ "type": "object", "properties": { "title": { "type": "string" } } });
+    let tools = json!([{ "name": "Bash" }, { "name": "mcp__notes__add", "input_schema": schema }]);
+    let about =
+        |prompt: &str| reply(&json!({ "messages": [{ "role": "user", "content": prompt }], "tools": tools }));
+    assert_eq!(name(&about("Use mcp__notes__add")), Some("mcp__notes__add"));
+    assert_eq!(name(&about("Add a note")), Some("Bash"));
+}
+
+#[test]
+fn the_word_of_an_agent_that_is_done_sends_no_other() {
+    let told = "<task-notification>\n<status>completed</status>\n</task-notification>";
+    let messages = json!([
+        { "role": "user", "content": "Ask an agent to look around" },
+        { "role": "assistant", "content": "I will send somebody to look around." },
+        { "role": "user", "content": [{ "type": "text", "text": told }] },
+    ]);
+    let answer = reply(&json!({ "messages": messages, "tools": offered(&["Bash", "Agent"]) }));
+    assert_eq!(tool(&answer), None);
 }
 
 #[test]

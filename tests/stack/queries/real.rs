@@ -1,0 +1,134 @@
+//! The sessions whose telemetry is asked for: the real client in containers, through the daemon and the collector.
+
+use std::time::Duration;
+
+use sandboxctl::{
+    api::{Role, Session, StartRequest},
+    spec::User,
+};
+
+use crate::common::{
+    Daemon, PATIENCE, Rung,
+    bundle::{Bundle, attribute_values},
+    eventually,
+    stack::Stack,
+    stories::ask,
+};
+
+/// What everybody does without typing: writes, reads, commits, opens a pull request, sends an agent, uses an MCP
+/// server, summarises; is denied a push, reads what is not there, and asks for a connection that it may not have.
+const WORK: &str = r#"mkdir -p bin && printf '#!/bin/sh\necho https://example.org/pull/1\n' > bin/gh && chmod +x bin/gh
+export PATH=$PWD/bin:$PATH
+claude -p 'Write a file'
+claude -c -p 'Read the file'
+claude -p --model haiku 'Commit it'
+claude -p 'Open a pull request' --disallowedTools Read
+claude -p 'Push it'
+claude -p 'Ask an agent to look around'
+rm hello-from-the-demo.txt
+claude -p 'Read the file'
+claude -c -p '/compact'
+said() { echo "{\"type\":\"user\",\"message\":{\"role\":\"user\",\"content\":\"$1\"}}"; }
+(said 'What day is it'; sleep 5; said 'Use mcp__notes__add'; sleep 2) \
+  | claude -p --input-format stream-json --output-format stream-json --verbose > /dev/null
+curl -sS -m 2 http://example.org
+true"#;
+
+/// Sessions that were, and what queries may ask for by name.
+pub struct Real {
+    session: String,
+    prompt: String,
+    trace: String,
+}
+
+impl Real {
+    /// Lets people work, and waits until all of it is in the backends.
+    pub async fn fill(stack: &Stack) -> Real {
+        let daemon = Daemon::start_with(Rung::Docker, &config(stack)).await;
+        let ada = User { name: "Ada Lovelace".to_owned(), email: "ada@example.org".to_owned() };
+        let bob = User { name: "Bob".to_owned(), email: "bob@example.org".to_owned() };
+        let works = daemon.begin(StartRequest { user: Some(ada), ..ask(&["bash", "-c", WORK]) }).await;
+        let types = daemon.begin(StartRequest { user: Some(bob), ..ask(&["claude"]) }).await;
+        typing(&daemon, &types).await;
+        let patience = PATIENCE * 3;
+        daemon.when_in(patience, &works, "the work is done", |s| s.phase == sandboxctl::lifecycle::Phase::Ended).await;
+        daemon.ended(&types).await;
+        let bundle = daemon.export(&works).await;
+        arrived(stack, &works, &bundle).await;
+        let prompt = attribute_values(&bundle.lines("telemetry/logs.jsonl").into(), "prompt.id");
+        let traces = stack.traces("claude-code", &[("sandbox.session.id", &works.id.to_string())]).await;
+        Real {
+            session: works.id.to_string(),
+            prompt: prompt[0]["stringValue"].as_str().expect("an id").to_owned(),
+            trace: traces[0]["traceID"].as_str().expect("an id").to_owned(),
+        }
+    }
+
+    /// A query with Grafana's variables filled in as Grafana does it, for a board of an hour.
+    pub fn filled(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for (name, value) in [
+            ("$__rate_interval", "1m"),
+            ("$__interval", "1m"),
+            ("$__range", "3600s"),
+            ("$user", ".*"),
+            ("$team", ".*"),
+            ("$profile", ".*"),
+            ("$model", ".*"),
+            ("$session", &self.session),
+            ("$prompt", &self.prompt),
+            ("$trace", &self.trace),
+        ] {
+            text = text.replace(name, value);
+        }
+        let left = text.match_indices('$').any(|(at, _)| text[at + 1..].starts_with(|c: char| c.is_alphabetic() || c == '{'));
+        assert!(!left, "a variable is left in {text}");
+        text
+    }
+}
+
+fn config(stack: &Stack) -> String {
+    format!(
+        "[forward.stack]\nendpoint = \"{url}\"\n\
+         [teams]\nresearch = [\"ada@example.org\"]\n[profiles.demo]\ncredential = \"demo\"\n[profiles.demo.policy]\n\
+         allow = [\"Bash\", \"Write\", \"mcp__notes__add\"]\ndeny_commands = [\"git push\"]\n\
+         [mcp_servers.notes]\ncommand = \"python3\"\nargs = [\"-c\", '''\n{notes}''']\n\
+         [mcp_servers.broken]\ncommand = \"false\"\n",
+        url = stack.otlp_url,
+        notes = include_str!("../notes.py"),
+    )
+}
+
+/// Somebody types a prompt, allows an edit and leaves.
+async fn typing(daemon: &Daemon, session: &Session) {
+    let mut screen = daemon.join(session, Role::Driver, None).await;
+    screen.until_shows("shortcuts").await;
+    // So slowly that it is time spent: the client counts from one key to the next.
+    for letter in "Look around".chars() {
+        screen.type_in(&letter.to_string()).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    screen.type_in("\r").await;
+    screen.until_shows("the telemetry are real").await;
+    screen.type_in("/exit\r").await;
+}
+
+/// Waits until the backends have what the bundle has.
+async fn arrived(stack: &Stack, session: &Session, bundle: &Bundle) {
+    let logs = attribute_values(&bundle.lines("telemetry/logs.jsonl").into(), "event.sequence").len();
+    let query = format!(r#"sum(count_over_time({{service_name="claude-code"}} | sandbox_session_id="{}" [1h]))"#, session.id);
+    eventually("Loki has every record", || async {
+        let now = crate::common::stack::ask::now();
+        let found = stack.logql_series(&query, now, now).await;
+        found.first().is_some_and(|s| s.value() >= logs as f64)
+    })
+    .await;
+    for metric in ["claude_code_pull_request_count_total", "claude_code_active_time_seconds_total{type=\"user\"}"] {
+        eventually("Prometheus has the counters", || async { !stack.promql(metric).await.is_empty() }).await;
+    }
+    let id = session.id.to_string();
+    eventually("Jaeger has the traces", || async {
+        stack.traces("claude-code", &[("sandbox.session.id", &id)]).await.len() > 5
+    })
+    .await;
+}
