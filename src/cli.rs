@@ -20,6 +20,7 @@ pub mod args;
 mod attach;
 mod doctor;
 mod export;
+mod import;
 mod keyboard;
 mod replay;
 mod report;
@@ -71,6 +72,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         Verb::Verify(verify) => return export::verify(&verify),
+        Verb::Import(args) => return runtime(false)?.block_on(import::import(&args)),
         Verb::Telemetry(verb) => return runtime(false)?.block_on(telemetry::telemetry(&verb)),
         _ => {}
     }
@@ -180,6 +182,7 @@ async fn call(verb: Verb, client: &Client, config: &Config) -> anyhow::Result<Ex
         Verb::Doctor(args) => return doctor::doctor(&args, client).await,
         Verb::Serve(_)
         | Verb::Verify(_)
+        | Verb::Import(_)
         | Verb::Telemetry(_)
         | Verb::Completions { .. }
         | Verb::Print { .. } => {}

@@ -70,6 +70,7 @@ pub mod inject;
 pub mod journal;
 pub mod keys;
 pub mod metrics;
+pub mod prometheus;
 pub mod store;
 
 // 4. actors

@@ -2,6 +2,10 @@
 
 mod common;
 
+#[path = "telemetry/bundle.rs"]
+mod bundle;
+#[path = "telemetry/import.rs"]
+mod import;
 #[path = "telemetry/outside.rs"]
 mod outside;
 #[path = "telemetry/receiver.rs"]

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{detach::DetachKey, spec::User};
 
+pub mod import;
 pub mod report;
 pub mod telemetry;
 
@@ -80,6 +81,9 @@ pub enum Verb {
     /// Check a bundle: every file's hash, and the signature
     #[command(after_help = "Example:\n  sandboxctl verify sandbox-session-019a9f3e-….tar.gz")]
     Verify(Verify),
+    /// Send a bundle's telemetry to an OTLP endpoint, with its original times
+    #[command(after_help = import::EXAMPLES)]
+    Import(import::Import),
     /// Play a session's terminal in this one
     #[command(
         after_help = "Examples:\n  sandboxctl replay 019a9f3e-1b2c --speed 4\n  sandboxctl replay bundle.tar.gz --from 10m"
