@@ -33,6 +33,7 @@ fn the_document_names_every_path_of_the_api() {
         "get /api/v1/doctor",
         "get /api/v1/info",
         "get /api/v1/invites/{token}",
+        "get /api/v1/report",
         "get /api/v1/sessions",
         "get /api/v1/sessions/{id}",
         "get /api/v1/sessions/{id}/events",
