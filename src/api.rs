@@ -64,7 +64,7 @@ pub struct Session {
     /// Who it is for.
     pub user: User,
     /// Their team, if the configuration gave them one when the session was asked for.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub team: Option<String>,
     /// Its profile.
     pub profile: String,

@@ -20,15 +20,18 @@ pub mod args;
 mod attach;
 mod doctor;
 mod export;
+mod import;
 mod keyboard;
 mod replay;
 mod report;
 mod table;
+mod telemetry;
 
 use args::{Cli, Printed, Token, Verb};
 
 /// Exit codes of our own; a program's code takes their place once a session has ended.
 mod code {
+    pub const DONE: u8 = 0;
     pub const FAILED: u8 = 1;
     pub const USAGE: u8 = 2;
     pub const NOT_FOUND: u8 = 3;
@@ -69,6 +72,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         Verb::Verify(verify) => return export::verify(&verify),
+        Verb::Import(args) => return runtime(false)?.block_on(import::import(&args)),
+        Verb::Telemetry(verb) => return runtime(false)?.block_on(telemetry::telemetry(&verb)),
         _ => {}
     }
     if let Verb::Serve(serve) = &cli.verb {
@@ -175,7 +180,12 @@ async fn call(verb: Verb, client: &Client, config: &Config) -> anyhow::Result<Ex
             }
         }
         Verb::Doctor(args) => return doctor::doctor(&args, client).await,
-        Verb::Serve(_) | Verb::Verify(_) | Verb::Completions { .. } | Verb::Print { .. } => {}
+        Verb::Serve(_)
+        | Verb::Verify(_)
+        | Verb::Import(_)
+        | Verb::Telemetry(_)
+        | Verb::Completions { .. }
+        | Verb::Print { .. } => {}
     }
     Ok(done)
 }

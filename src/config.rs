@@ -64,6 +64,8 @@ pub struct Config {
     pub docker: Docker,
     /// The model API behind the gateway.
     pub model: Model,
+    /// The Prometheus that bundles take range queries from.
+    pub prometheus: Option<Prometheus>,
     /// Where every session's telemetry is forwarded to, by name.
     pub forward: BTreeMap<String, Forward>,
     /// Where hooks and connections are counted too, for a Prometheus that cannot reach this daemon.
@@ -99,6 +101,7 @@ impl Default for Config {
             tls: None,
             docker: Docker::default(),
             model: Model::default(),
+            prometheus: None,
             forward: BTreeMap::new(),
             pushgateway: None,
             teams: BTreeMap::new(),
@@ -130,6 +133,14 @@ impl Default for Docker {
     fn default() -> Docker {
         Docker { socket: PathBuf::from("/var/run/docker.sock") }
     }
+}
+
+/// A Prometheus.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prometheus {
+    /// Its base URL.
+    pub url: String,
 }
 
 /// A certificate and its key, PEM.

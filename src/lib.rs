@@ -57,6 +57,7 @@ pub mod raw;
 pub mod redact;
 pub mod report;
 pub mod screen;
+pub mod settings;
 pub mod summary;
 pub mod text;
 pub mod timeline;
@@ -69,6 +70,7 @@ pub mod inject;
 pub mod journal;
 pub mod keys;
 pub mod metrics;
+pub mod prometheus;
 pub mod store;
 
 // 4. actors

@@ -6,7 +6,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{detach::DetachKey, spec::User};
 
+pub mod import;
 pub mod report;
+pub mod telemetry;
 
 /// Recorded, attributed, hardened container sessions for Claude Code.
 ///
@@ -79,6 +81,9 @@ pub enum Verb {
     /// Check a bundle: every file's hash, and the signature
     #[command(after_help = "Example:\n  sandboxctl verify sandbox-session-019a9f3e-….tar.gz")]
     Verify(Verify),
+    /// Send a bundle's telemetry to an OTLP endpoint, with its original times
+    #[command(after_help = import::EXAMPLES)]
+    Import(import::Import),
     /// Play a session's terminal in this one
     #[command(
         after_help = "Examples:\n  sandboxctl replay 019a9f3e-1b2c --speed 4\n  sandboxctl replay bundle.tar.gz --from 10m"
@@ -87,6 +92,9 @@ pub enum Verb {
     /// Add up what was used, by user, team, model, tool, profile, day, week or month
     #[command(after_help = report::EXAMPLES)]
     Report(report::Report),
+    /// Claude Code outside a sandbox: let it send its telemetry to a collector
+    #[command(subcommand)]
+    Telemetry(telemetry::Telemetry),
     /// Make a link with which somebody starts a session in their browser
     #[command(after_help = "Example:\n  sandboxctl invite --profile demo --uses 5 --expires 7d")]
     Invite(Invite),

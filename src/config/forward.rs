@@ -65,6 +65,22 @@ pub enum Compression {
 }
 
 impl Forward {
+    /// A destination at this address, all else as usual.
+    pub fn to(endpoint: &str) -> Forward {
+        Forward {
+            endpoint: endpoint.to_owned(),
+            protocol: Protocol::default(),
+            signals: all(),
+            session_labels: false,
+            compression: None,
+            headers_file: None,
+            headers_helper: Vec::new(),
+            tls: ForwardTls::default(),
+            privacy: Privacy::default(),
+            timeout: timeout(),
+        }
+    }
+
     /// Whether requests are packed: on the way to this machine itself that only costs time.
     pub fn gzip(&self) -> bool {
         self.compression.map_or_else(|| !is_here(&self.endpoint), |asked| asked == Compression::Gzip)

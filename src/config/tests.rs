@@ -61,6 +61,7 @@ const OUTSIDE: &[(&str, &[&str], &str)] = &[
     ("model.prices.claude.output", &["nan", "-1.0", "inf"], "zero or more"),
     ("model.prices.claude.cache_read", &["nan", "-1.0", "inf"], "zero or more"),
     ("model.prices.claude.cache_write", &["nan", "-1.0", "inf"], "zero or more"),
+    ("prometheus.url", &["\"\"", "\"localhost:9090\"", "\"http://x?a=b\""], "http://127.0.0.1:9090"),
     ("forward.team.endpoint", &["\"\"", "\"collector:4318\"", "\"unix:///x\""], "http://"),
     ("forward.team.signals", &["[]"], "traces"),
     ("forward.team.headers_helper", &["[\"\"]", "[\"a\\u0000\"]"], "program"),
@@ -146,6 +147,7 @@ fn whole() -> Value {
             prices: BTreeMap::from([("claude".to_owned(), price)]),
             ..Model::default()
         },
+        prometheus: Some(Prometheus { url: "http://127.0.0.1:9090".to_owned() }),
         forward: BTreeMap::from([("team".to_owned(), forward)]),
         pushgateway: Some(Pushgateway { url: "http://127.0.0.1:9091".to_owned() }),
         teams: BTreeMap::from([("lab".to_owned(), vec!["*@lab.example.org".to_owned()])]),

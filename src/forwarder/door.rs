@@ -29,7 +29,7 @@ const WORDS: usize = 200; // characters
 
 /// What came of a request.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub enum Outcome {
     /// It is there; of its records so many were turned away, for this reason.
     Sent {
         /// Records that the destination did not take.
@@ -44,7 +44,7 @@ pub(super) enum Outcome {
 }
 
 /// A destination as configured.
-pub(super) struct Door {
+pub struct Door {
     headers: Headers,
     way: Way,
 }
@@ -56,7 +56,7 @@ enum Way {
 
 impl Door {
     /// A door as configured. Nothing is connected to yet.
-    pub(super) fn new(name: &str, config: &Forward) -> Result<Door, ForwarderError> {
+    pub fn new(name: &str, config: &Forward) -> Result<Door, ForwarderError> {
         rustls::crypto::ring::default_provider().install_default().ok();
         let endpoint = config.endpoint.trim_end_matches('/').to_owned();
         // Over gRPC too: the other library says what is wrong with a certificate when it connects, and not before.
@@ -68,8 +68,14 @@ impl Door {
         Ok(Door { headers: Headers::new(name, config)?, way })
     }
 
+    /// The same, with more headers in every request.
+    pub fn with_headers(mut self, more: HeaderMap) -> Door {
+        self.headers.add(more);
+        self
+    }
+
     /// Sends one request: protobuf as the signal's `Export…ServiceRequest`.
-    pub(super) async fn send(&self, signal: Signal, request: Bytes) -> Outcome {
+    pub async fn send(&self, signal: Signal, request: Bytes) -> Outcome {
         let headers = match self.headers.get().await {
             Ok(headers) => headers,
             Err(problem) => return Outcome::Later(problem, None),
