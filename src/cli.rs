@@ -23,6 +23,7 @@ mod export;
 mod keyboard;
 mod replay;
 mod report;
+mod stack;
 mod table;
 
 use args::{Cli, Printed, Token, Verb};
@@ -175,6 +176,7 @@ async fn call(verb: Verb, client: &Client, config: &Config) -> anyhow::Result<Ex
             }
         }
         Verb::Doctor(args) => return doctor::doctor(&args, client).await,
+        Verb::Stack(args) => return stack::stack(args, client, config).await,
         Verb::Serve(_) | Verb::Verify(_) | Verb::Completions { .. } | Verb::Print { .. } => {}
     }
     Ok(done)
