@@ -5,19 +5,21 @@
 
 # A folder for each part and version; in bin, a link to each of their binaries.
 STACK=$CACHE/stack
-STACK_PARTS=(promtool prometheus loki collector jaeger compose alertmanager pushgateway)
+STACK_PARTS=(promtool prometheus loki collector jaeger compose dashboards alertmanager pushgateway)
 
 # stack_part PART: prints what it is made of: the folder below tests/stack, the module whose version it has, the
 # package to build, the binary's name, and flags.
 stack_part() {
   local prometheus=github.com/prometheus/prometheus version=github.com/prometheus/common/version.Version
-  local loki=github.com/grafana/loki/v3 jaeger=github.com/jaegertracing/jaeger compose=github.com/docker/compose/v5
+  local grafana=github.com/grafana/grafana-foundation-sdk/go loki=github.com/grafana/loki/v3 jaeger=github.com/jaegertracing/jaeger compose=github.com/docker/compose/v5
   case "$1" in
     # Without the service discoveries of all clouds, which are most of it; files and HTTP stay.
     prometheus | promtool) echo "prometheus $prometheus $prometheus/cmd/$1 $1 $version remove_all_sd" ;;
     loki) echo "loki $loki $loki/cmd/loki loki $loki/pkg/util/build.Version" ;;
     collector) echo "collector go.opentelemetry.io/collector/otelcol . collector" ;;
     jaeger) echo "jaeger $jaeger $jaeger/cmd/jaeger jaeger $jaeger/pkg/version.latestVersion" ;;
+    # No part of the stack: it holds the dashboards to Grafana's schema, as Grafana itself cannot be run in a test.
+    dashboards) echo "dashboards $grafana . dashboards" ;;
     compose) echo "compose $compose $compose/cmd docker-compose $compose/internal.Version" ;;
   esac
 }

@@ -24,6 +24,7 @@ mod import;
 mod keyboard;
 mod replay;
 mod report;
+mod stack;
 mod table;
 mod telemetry;
 
@@ -180,6 +181,7 @@ async fn call(verb: Verb, client: &Client, config: &Config) -> anyhow::Result<Ex
             }
         }
         Verb::Doctor(args) => return doctor::doctor(&args, client).await,
+        Verb::Stack(args) => return stack::stack(args, client, config).await,
         Verb::Serve(_)
         | Verb::Verify(_)
         | Verb::Import(_)

@@ -3,12 +3,18 @@
 
 mod common;
 
+#[path = "stack/boards.rs"]
+mod boards;
 #[path = "stack/files.rs"]
 mod files;
+#[path = "stack/queries.rs"]
+mod queries;
 #[path = "stack/queues.rs"]
 mod queues;
 #[path = "stack/records.rs"]
 mod records;
+#[path = "stack/rules.rs"]
+mod rules;
 #[path = "stack/sessions.rs"]
 mod sessions;
 #[path = "stack/way.rs"]

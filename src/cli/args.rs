@@ -8,7 +8,10 @@ use crate::{detach::DetachKey, spec::User};
 
 pub mod import;
 pub mod report;
+pub mod stack;
 pub mod telemetry;
+
+pub use stack::Stack;
 
 /// Recorded, attributed, hardened container sessions for Claude Code.
 ///
@@ -107,6 +110,11 @@ pub enum Verb {
     /// Check the daemon and everything it stands on
     #[command(after_help = "Example:\n  sandboxctl doctor")]
     Doctor(Doctor),
+    /// The shared collector and its backends, in Docker Compose: Prometheus, Loki, Jaeger, Grafana
+    #[command(
+        after_help = "Examples:\n  sandboxctl stack up\n  sandboxctl stack verify\n  sandboxctl stack backup stack.tar.gz"
+    )]
+    Stack(Stack),
     /// Print a shell's completions
     #[command(after_help = "Example:\n  sandboxctl completions bash > /etc/bash_completion.d/sandboxctl")]
     Completions {
@@ -350,7 +358,7 @@ fn speed(text: &str) -> Result<f64, &'static str> {
 fn url(text: &str) -> Result<String, &'static str> {
     let is_base = |url: &reqwest::Url| matches!(url.scheme(), "http" | "https") && url.has_host();
     let url = reqwest::Url::parse(text).ok().filter(is_base);
-    url.map(|_| text.to_owned()).ok_or("give the daemon's address, such as https://sandbox.example.org")
+    url.map(|_| text.to_owned()).ok_or("give an address such as https://sandbox.example.org")
 }
 
 fn public_key(text: &str) -> Result<String, &'static str> {

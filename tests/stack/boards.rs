@@ -27,7 +27,8 @@ fn the_dashboards_have_grafanas_schema() {
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stdout));
     // And what is not in it is found.
     let dir = tempfile::tempdir().expect("a folder");
-    let text = std::fs::read_to_string(compose().join("grafana/dashboards/sessions.json")).expect("it is there");
+    let text =
+        std::fs::read_to_string(compose().join("grafana/dashboards/sessions.json")).expect("it is there");
     for (is, was) in [
         ("\"noValu\"", "\"noValue\""),
         ("\"graphMod\"", "\"graphMode\""),
@@ -53,13 +54,19 @@ fn panels_do_not_overlap_and_are_named_once() {
             assert!(!title.is_empty() && ids.insert(panel["id"].as_u64().expect("an id")), "{name}: {title}");
             let at = |key: &str| panel["gridPos"][key].as_u64().expect("a place");
             assert!(at("x") + at("w") <= 24 && at("w") > 0 && at("h") > 0, "{name}: {title} is on the board");
-            for (x, y) in (at("x")..at("x") + at("w")).flat_map(|x| (at("y")..at("y") + at("h")).map(move |y| (x, y))) {
+            for (x, y) in
+                (at("x")..at("x") + at("w")).flat_map(|x| (at("y")..at("y") + at("h")).map(move |y| (x, y)))
+            {
                 let other = taken.insert((x, y), title);
                 assert_eq!(other, None, "{name}: {title} lies on another");
             }
         }
         let lines: BTreeSet<u64> = taken.keys().map(|(_, y)| *y).collect();
-        assert_eq!(lines.len() as u64, lines.last().expect("panels") + 1, "{name} has no gap from top to bottom");
+        assert_eq!(
+            lines.len() as u64,
+            lines.last().expect("panels") + 1,
+            "{name} has no gap from top to bottom"
+        );
     }
 }
 
@@ -77,9 +84,15 @@ fn panels_explain_themselves() {
             .collect();
         for panel in panels(&board).into_iter().filter(|p| p["type"] != "row") {
             let place = format!("{name}: {}", panel["title"]);
-            assert!(panel["description"].as_str().is_some_and(|d| d.ends_with('.')), "{place} has a description");
+            assert!(
+                panel["description"].as_str().is_some_and(|d| d.ends_with('.')),
+                "{place} has a description"
+            );
             let defaults = &panel["fieldConfig"]["defaults"];
-            assert!(!defaults["unit"].is_null() && defaults["noValue"].as_str().is_some_and(|t| !t.is_empty()), "{place}");
+            assert!(
+                !defaults["unit"].is_null() && defaults["noValue"].as_str().is_some_and(|t| !t.is_empty()),
+                "{place}"
+            );
             let (targets, uid) = (panel["targets"].as_array().expect("queries"), &panel["datasource"]["uid"]);
             assert!(!targets.is_empty(), "{place}");
             let mixed = targets.iter().any(|t| t["datasource"]["uid"] != *uid);
@@ -96,7 +109,8 @@ fn panels_explain_themselves() {
 fn variables(panel: &Value) -> BTreeSet<String> {
     let text = panel.to_string();
     let uses = text.match_indices('$').map(|(at, _)| text[at + 1..].trim_start_matches('{'));
-    let names = uses.map(|rest| rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>());
+    let names = uses
+        .map(|rest| rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>());
     names.filter(|name| name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')).collect()
 }
 

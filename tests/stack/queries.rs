@@ -47,7 +47,8 @@ async fn every_query_returns_data_or_says_why_not() {
     let mut used = BTreeSet::new();
     for query in &queries {
         let text = real.filled(&query.text);
-        wrong.extend(words::unknown(&stack, query, &text, &documented).await.map(|w| format!("{query}: {w}")));
+        wrong
+            .extend(words::unknown(&stack, query, &text, &documented).await.map(|w| format!("{query}: {w}")));
         let excuse = nothing::reason(query);
         used.extend(excuse.map(|e| e.0));
         match (answer(&stack, query, &text).await, excuse) {
@@ -56,9 +57,22 @@ async fn every_query_returns_data_or_says_why_not() {
             _ => {}
         }
     }
+    wrong.extend(numbers(&stack, &real).await);
     let left = nothing::EXCUSES.iter().filter(|e| !used.contains(e.0));
     wrong.extend(left.map(|e| format!("no query is {:?} any more", e.0)));
     assert!(wrong.is_empty(), "{} of {} queries:\n{}", wrong.len(), queries.len(), wrong.join("\n"));
+}
+
+/// Whether the totals that dashboards show are what the sessions' own summaries say, to the unit.
+async fn numbers(stack: &Stack, real: &Real) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (query, expected) in real.numbers() {
+        let found = stack.promql(&query).await.first().map_or(f64::NAN, |series| series.value());
+        if (found - expected).abs() > 1e-6 || found.is_nan() {
+            wrong.push(format!("{query}: {found}, and the sessions' summaries say {expected}"));
+        }
+    }
+    wrong
 }
 
 /// How many series, records or traces a query finds; a number that is none counts for nothing.

@@ -30,7 +30,10 @@ fn promtool_runs_every_test_of_the_rules() {
     let out = out.expect("promtool runs");
     let said = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
     assert!(out.status.success(), "{said}");
-    let out = Command::new(binary("promtool")).args(["check", "rules", "--lint=all", "--lint-fatal"]).args(files("rules")).output();
+    let out = Command::new(binary("promtool"))
+        .args(["check", "rules", "--lint=all", "--lint-fatal"])
+        .args(files("rules"))
+        .output();
     assert!(out.expect("promtool runs").status.success());
 }
 
@@ -42,7 +45,8 @@ fn each_alert_fires_in_a_test_and_is_silent_in_another() {
     let mut lines = tests.lines().peekable();
     while let Some(line) = lines.next() {
         for alert in values(line, "alertname: ") {
-            let expected = if line.contains("exp_alerts") { line } else { lines.peek().copied().unwrap_or_default() };
+            let expected =
+                if line.contains("exp_alerts") { line } else { lines.peek().copied().unwrap_or_default() };
             let (fires, silent) = seen.entry(alert).or_default();
             if expected.contains("exp_alerts: []") { *silent = true } else { *fires = true }
         }
@@ -61,7 +65,8 @@ fn each_alert_fires_in_a_test_and_is_silent_in_another() {
 #[test]
 fn each_alert_says_how_bad_it_is_and_leads_to_its_remedy() {
     let rules = text("rules");
-    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/troubleshooting.md")).expect("a page");
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/troubleshooting.md"))
+        .expect("a page");
     let anchors: BTreeSet<String> = page.lines().filter_map(|l| l.strip_prefix("## ")).map(anchor).collect();
     for alert in rules.split("- alert: ").skip(1) {
         let name = alert.lines().next().unwrap_or_default();

@@ -89,7 +89,10 @@ impl Documented {
         let names = get(&url, &[]).await.expect("names");
         let names: BTreeSet<&str> =
             names["data"].as_array().into_iter().flatten().filter_map(|n| n.as_str()).collect();
-        let missing = self.metrics.iter().filter(|m| !names.contains(m.as_str()) && super::nothing::metric(m).is_none());
+        let missing = self
+            .metrics
+            .iter()
+            .filter(|m| !names.contains(m.as_str()) && super::nothing::metric(m).is_none());
         wrong.extend(missing.map(|m| format!("docs/metrics.md: Prometheus has no {m}")));
         let ours = names.iter().filter(|n| n.starts_with("claude_code_") || n.starts_with("sandboxctl_"));
         let silent = ours.filter(|n| !self.metrics.contains(**n));
@@ -123,7 +126,9 @@ impl Documented {
                 continue;
             };
             let common = &self.fields[""];
-            let silent = fields.iter().filter(|f| !said.contains(*f) && !common.contains(*f) && !OURS.contains(&f.as_str()));
+            let silent = fields
+                .iter()
+                .filter(|f| !said.contains(*f) && !common.contains(*f) && !OURS.contains(&f.as_str()));
             wrong.extend(silent.map(|f| format!("docs/metrics.md: {event} has {f} too")));
         }
         wrong

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use sandboxctl::{
-    api::{Role, Session, StartRequest},
+    api::{Role, Session, StartRequest, Totals},
+    lifecycle::Phase,
     spec::User,
 };
 
@@ -39,6 +40,7 @@ pub struct Real {
     session: String,
     prompt: String,
     trace: String,
+    ended: Vec<Session>,
 }
 
 impl Real {
@@ -51,8 +53,8 @@ impl Real {
         let types = daemon.begin(StartRequest { user: Some(bob), ..ask(&["claude"]) }).await;
         typing(&daemon, &types).await;
         let patience = PATIENCE * 3;
-        daemon.when_in(patience, &works, "the work is done", |s| s.phase == sandboxctl::lifecycle::Phase::Ended).await;
-        daemon.ended(&types).await;
+        let worked = daemon.when_in(patience, &works, "the work is done", |s| s.phase == Phase::Ended).await;
+        let typed = daemon.ended(&types).await;
         let bundle = daemon.export(&works).await;
         arrived(stack, &works, &bundle).await;
         let prompt = attribute_values(&bundle.lines("telemetry/logs.jsonl").into(), "prompt.id");
@@ -61,7 +63,32 @@ impl Real {
             session: works.id.to_string(),
             prompt: prompt[0]["stringValue"].as_str().expect("an id").to_owned(),
             trace: traces[0]["traceID"].as_str().expect("an id").to_owned(),
+            ended: vec![worked, typed],
         }
+    }
+
+    /// Totals as the dashboards ask for them, and what they have to be.
+    pub fn numbers(&self) -> Vec<(String, f64)> {
+        let sum = |of: fn(&Totals) -> f64| self.ended.iter().map(|session| of(&session.totals)).sum::<f64>();
+        let gained = |selector: &str| format!("sum(increase({selector}[1h] anchored))");
+        vec![
+            (gained("claude_code_cost_usage_USD_total"), sum(|t| t.cost_usd)),
+            (
+                gained("claude_code_token_usage_tokens_total{type=\"output\"}"),
+                sum(|t| t.output_tokens as f64),
+            ),
+            (
+                gained("claude_code_token_usage_tokens_total{type=\"cacheRead\"}"),
+                sum(|t| t.cache_read_tokens as f64),
+            ),
+            (gained("claude_code_commit_count_total"), 1.0),
+            (gained("claude_code_pull_request_count_total"), 1.0),
+            (gained("sandboxctl_model_cost_usd_total"), sum(|t| t.gateway_cost_usd)),
+            (gained("sandboxctl_hooks_total{decision=\"deny\"}"), 1.0),
+            (gained("sandboxctl_egress_total{result=\"denied\"}"), 1.0),
+            (gained("sandboxctl_session_starts_total{result=\"started\"}"), 2.0),
+            (gained("sandboxctl_session_ends_total"), 2.0),
+        ]
     }
 
     /// A query with Grafana's variables filled in as Grafana does it, for a board of an hour.
@@ -81,7 +108,9 @@ impl Real {
         ] {
             text = text.replace(name, value);
         }
-        let left = text.match_indices('$').any(|(at, _)| text[at + 1..].starts_with(|c: char| c.is_alphabetic() || c == '{'));
+        let left = text
+            .match_indices('$')
+            .any(|(at, _)| text[at + 1..].starts_with(|c: char| c.is_alphabetic() || c == '{'));
         assert!(!left, "a variable is left in {text}");
         text
     }
@@ -116,14 +145,19 @@ async fn typing(daemon: &Daemon, session: &Session) {
 /// Waits until the backends have what the bundle has.
 async fn arrived(stack: &Stack, session: &Session, bundle: &Bundle) {
     let logs = attribute_values(&bundle.lines("telemetry/logs.jsonl").into(), "event.sequence").len();
-    let query = format!(r#"sum(count_over_time({{service_name="claude-code"}} | sandbox_session_id="{}" [1h]))"#, session.id);
+    let query = format!(
+        r#"sum(count_over_time({{service_name="claude-code"}} | sandbox_session_id="{}" [1h]))"#,
+        session.id
+    );
     eventually("Loki has every record", || async {
         let now = crate::common::stack::ask::now();
         let found = stack.logql_series(&query, now, now).await;
         found.first().is_some_and(|s| s.value() >= logs as f64)
     })
     .await;
-    for metric in ["claude_code_pull_request_count_total", "claude_code_active_time_seconds_total{type=\"user\"}"] {
+    for metric in
+        ["claude_code_pull_request_count_total", "claude_code_active_time_seconds_total{type=\"user\"}"]
+    {
         eventually("Prometheus has the counters", || async { !stack.promql(metric).await.is_empty() }).await;
     }
     let id = session.id.to_string();

@@ -53,7 +53,8 @@ async fn promql(stack: &Stack, text: &str, documented: &Documented) -> Vec<Strin
         }
         let matching = &node["matching"];
         for list in [&node["grouping"], &matching["labels"], &matching["include"]] {
-            labels.extend(list.as_array().into_iter().flatten().filter_map(|l| l.as_str().map(str::to_owned)));
+            labels
+                .extend(list.as_array().into_iter().flatten().filter_map(|l| l.as_str().map(str::to_owned)));
         }
         if node["func"]["name"] == "label_replace" {
             made.extend(node["args"][1]["val"].as_str().map(str::to_owned));
@@ -68,7 +69,8 @@ async fn promql(stack: &Stack, text: &str, documented: &Documented) -> Vec<Strin
         let there = there.map(|a| a["data"].clone()).unwrap_or_default();
         made.extend(there.as_array().into_iter().flatten().filter_map(|l| l.as_str().map(str::to_owned)));
     }
-    let strange = labels.iter().filter(|l| !made.contains(*l) && !documented.words.contains(*l) && *l != "__name__");
+    let strange =
+        labels.iter().filter(|l| !made.contains(*l) && !documented.words.contains(*l) && *l != "__name__");
     wrong.extend(strange.map(|label| format!("no series has the label {label}")));
     wrong
 }
