@@ -14,7 +14,7 @@ stack_part() {
   local loki=github.com/grafana/loki/v3 jaeger=github.com/jaegertracing/jaeger compose=github.com/docker/compose/v5
   case "$1" in
     # Without the service discoveries of all clouds, which are most of it; files and HTTP stay.
-    prometheus | promtool) echo "prometheus $prometheus $prometheus/cmd/$1 $1 $version remove_all_sd" ;;
+    prometheus | promtool) echo "prometheus $prometheus $prometheus/cmd/$1 $1 $version netgo,remove_all_sd" ;;
     loki) echo "loki $loki $loki/cmd/loki loki $loki/pkg/util/build.Version" ;;
     collector) echo "collector go.opentelemetry.io/collector/otelcol . collector" ;;
     jaeger) echo "jaeger $jaeger $jaeger/cmd/jaeger jaeger $jaeger/pkg/version.latestVersion" ;;
@@ -67,7 +67,7 @@ build_go_part() {
     where=$folder/generated
   fi
   [ -z "$variable" ] || flags+=" -X $variable=${version#v}"
-  cd "$where" && nice go build -trimpath -tags "netgo${tags:+,$tags}" -ldflags "$flags" -o "$folder/.$binary" "$package" \
+  cd "$where" && nice go build -trimpath -tags "$tags" -ldflags "$flags" -o "$folder/.$binary" "$package" \
     || return
   cd "$ROOT" && mv "$folder/.$binary" "$folder/$binary" && rm -rf "$folder/generated" || return
   part_sources > "$folder/sources"
