@@ -74,16 +74,29 @@ fn figures(page: &mut String, total: &ReportRow) {
     page.push_str("</dl>\n");
 }
 
+/// What a chart has of each row.
+struct Chart {
+    bars: fn(&ReportRow) -> (f64, f64),
+    says: fn(f64) -> String,
+    /// Class and meaning of the two bars.
+    keys: [(&'static str, &'static str); 2],
+}
+
 /// Two bars for each group: the client's cost and the gateway's; or, by tool, all calls and those that failed.
 fn groups(page: &mut String, report: &Report) {
     let cost = report.total.models.is_some();
-    type Bars = fn(&ReportRow) -> (f64, f64);
-    let (bars, says, keys): (Bars, fn(f64) -> String, [(&str, &str); 2]) = if cost {
-        let bars = |row: &ReportRow| row.models.map_or((0.0, 0.0), |m| (m.cost_usd, m.gateway_cost_usd));
-        (bars, usd, [("client", "as the client says"), ("gateway", "at the gateway")])
+    let Chart { bars, says, keys } = if cost {
+        Chart {
+            bars: |row| row.models.map_or((0.0, 0.0), |m| (m.cost_usd, m.gateway_cost_usd)),
+            says: usd,
+            keys: [("client", "as the client says"), ("gateway", "at the gateway")],
+        }
     } else {
-        let bars = |row: &ReportRow| row.tools.map_or((0.0, 0.0), |t| (t.calls as f64, t.failures as f64));
-        (bars, |n| grouped(n as u64), [("client", "calls"), ("failed", "failed")])
+        Chart {
+            bars: |row| row.tools.map_or((0.0, 0.0), |t| (t.calls as f64, t.failures as f64)),
+            says: |n| grouped(n as u64),
+            keys: [("client", "calls"), ("failed", "failed")],
+        }
     };
     let mut rows: Vec<&ReportRow> = report.rows.iter().collect();
     rows.sort_by(|a, b| bars(b).0.max(bars(b).1).total_cmp(&bars(a).0.max(bars(a).1)));

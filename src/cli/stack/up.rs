@@ -182,7 +182,7 @@ async fn tell(
     } else {
         for part in parts.iter().filter(|part| !wrong.contains_key(part.as_str())) {
             for address in plan.parts.get(part).iter().flat_map(|p| &p.addresses) {
-                say(&format!("{part:<13} {:<26} {}", address.shown(), address.what).trim_end())?;
+                say(format!("{part:<13} {:<26} {}", address.shown(), address.what).trim_end())?;
             }
         }
     }
