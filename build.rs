@@ -8,6 +8,8 @@ const NOTE: &str = "<!doctype html><title>sandboxctl</title>\
 
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=web/dist");
+    // `sqlx::migrate!` takes in what is there.
+    println!("cargo::rerun-if-changed=migrations");
     let index = Path::new("web/dist/index.html");
     if !index.exists() {
         fs::create_dir_all("web/dist")?;

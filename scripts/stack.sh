@@ -14,7 +14,7 @@ stack_part() {
   local grafana=github.com/grafana/grafana-foundation-sdk/go loki=github.com/grafana/loki/v3 jaeger=github.com/jaegertracing/jaeger compose=github.com/docker/compose/v5
   case "$1" in
     # Without the service discoveries of all clouds, which are most of it; files and HTTP stay.
-    prometheus | promtool) echo "prometheus $prometheus $prometheus/cmd/$1 $1 $version remove_all_sd" ;;
+    prometheus | promtool) echo "prometheus $prometheus $prometheus/cmd/$1 $1 $version netgo,remove_all_sd" ;;
     loki) echo "loki $loki $loki/cmd/loki loki $loki/pkg/util/build.Version" ;;
     collector) echo "collector go.opentelemetry.io/collector/otelcol . collector" ;;
     jaeger) echo "jaeger $jaeger $jaeger/cmd/jaeger jaeger $jaeger/pkg/version.latestVersion" ;;
@@ -37,6 +37,7 @@ ensure_stack_parts() {
         ;;
     esac
   done
+  rm -rf "${STACK:?}/building"
 }
 
 ensure_go_part() {
@@ -62,14 +63,16 @@ part_sources() { (cd "$ROOT/tests/stack/$module" && sha256sum -- * && echo "$pac
 
 build_go_part() {
   local where=$ROOT/tests/stack/$module flags='-s -w'
-  export CGO_ENABLED=0 GOFLAGS='-mod=readonly -buildvcs=false' GOWORK=off
+  export CGO_ENABLED=0 GOFLAGS='-mod=readonly -buildvcs=false -modcacherw' GOWORK=off
+  # Ten gigabytes that nobody needs once the parts are built: apart from others' caches, and removed at the end.
+  export GOCACHE=$STACK/building/cache GOMODCACHE=$STACK/building/modules
   mkdir -p "$folder" || return
   if [ -e "$where/builder.yaml" ]; then
     generate "$where" "$folder/generated" || return
     where=$folder/generated
   fi
   [ -z "$variable" ] || flags+=" -X $variable=${version#v}"
-  cd "$where" && nice go build -trimpath -tags "netgo${tags:+,$tags}" -ldflags "$flags" -o "$folder/.$binary" "$package" \
+  cd "$where" && nice go build -trimpath -tags "$tags" -ldflags "$flags" -o "$folder/.$binary" "$package" \
     || return
   cd "$ROOT" && mv "$folder/.$binary" "$folder/$binary" && rm -rf "$folder/generated" || return
   part_sources > "$folder/sources"

@@ -16,10 +16,12 @@ use crate::{
 
 mod forward;
 mod invite;
+mod report;
 mod terminal;
 
 pub use forward::Destination;
 pub use invite::{Invitation, Invite, InviteRequest, JoinRequest};
+pub use report::{By, Report, ReportGroup, ReportModels, ReportQuery, ReportRow, ReportTools, ReportWork};
 pub use terminal::{FromTerminal, Role, TerminalQuery, ToTerminal};
 
 /// Body of `POST /api/v1/sessions`. Everything is optional.
@@ -62,7 +64,7 @@ pub struct Session {
     /// Who it is for.
     pub user: User,
     /// Their team, if the configuration gave them one when the session was asked for.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub team: Option<String>,
     /// Its profile.
     pub profile: String,

@@ -20,14 +20,19 @@ pub mod args;
 mod attach;
 mod doctor;
 mod export;
+mod import;
 mod keyboard;
 mod replay;
+mod report;
+mod stack;
 mod table;
+mod telemetry;
 
 use args::{Cli, Printed, Token, Verb};
 
 /// Exit codes of our own; a program's code takes their place once a session has ended.
 mod code {
+    pub const DONE: u8 = 0;
     pub const FAILED: u8 = 1;
     pub const USAGE: u8 = 2;
     pub const NOT_FOUND: u8 = 3;
@@ -68,6 +73,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         Verb::Verify(verify) => return export::verify(&verify),
+        Verb::Import(args) => return runtime(false)?.block_on(import::import(&args)),
+        Verb::Telemetry(verb) => return runtime(false)?.block_on(telemetry::telemetry(&verb)),
         _ => {}
     }
     if let Verb::Serve(serve) = &cli.verb {
@@ -147,6 +154,7 @@ async fn call(verb: Verb, client: &Client, config: &Config) -> anyhow::Result<Ex
         Verb::Events(events) => table::events(&events, client).await?,
         Verb::Export(args) => export::export(&args, client).await?,
         Verb::Replay(args) => replay::replay(&args, client).await?,
+        Verb::Report(args) => report::report(&args, client).await?,
         Verb::Invite(args) => {
             let request = api::InviteRequest {
                 profile: args.profile,
@@ -173,7 +181,13 @@ async fn call(verb: Verb, client: &Client, config: &Config) -> anyhow::Result<Ex
             }
         }
         Verb::Doctor(args) => return doctor::doctor(&args, client).await,
-        Verb::Serve(_) | Verb::Verify(_) | Verb::Completions { .. } | Verb::Print { .. } => {}
+        Verb::Stack(args) => return stack::stack(args, client, config).await,
+        Verb::Serve(_)
+        | Verb::Verify(_)
+        | Verb::Import(_)
+        | Verb::Telemetry(_)
+        | Verb::Completions { .. }
+        | Verb::Print { .. } => {}
     }
     Ok(done)
 }

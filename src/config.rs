@@ -25,7 +25,7 @@ mod teams;
 
 pub(crate) use check::{is_image, is_program};
 pub use error::ConfigError;
-pub use forward::{Forward, ForwardTls, Keep, Privacy, Protocol};
+pub use forward::{Compression, Forward, ForwardTls, Keep, Privacy, Protocol};
 
 /// Where the configuration lies unless `--config` or `SANDBOXCTL_CONFIG` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/sandboxctl/config.toml";
@@ -64,8 +64,12 @@ pub struct Config {
     pub docker: Docker,
     /// The model API behind the gateway.
     pub model: Model,
+    /// The Prometheus that bundles take range queries from.
+    pub prometheus: Option<Prometheus>,
     /// Where every session's telemetry is forwarded to, by name.
     pub forward: BTreeMap<String, Forward>,
+    /// Where hooks and connections are counted too, for a Prometheus that cannot reach this daemon.
+    pub pushgateway: Option<Pushgateway>,
     /// Who belongs together, by the team's name: e-mail addresses, or globs of them.
     pub teams: BTreeMap<String, Vec<String>>,
     /// MCP servers that every session gets, by name; Claude Code's own form.
@@ -97,7 +101,9 @@ impl Default for Config {
             tls: None,
             docker: Docker::default(),
             model: Model::default(),
+            prometheus: None,
             forward: BTreeMap::new(),
+            pushgateway: None,
             teams: BTreeMap::new(),
             mcp_servers: BTreeMap::new(),
             profiles: BTreeMap::from([("default".to_owned(), default), ("demo".to_owned(), demo)]),
@@ -127,6 +133,14 @@ impl Default for Docker {
     fn default() -> Docker {
         Docker { socket: PathBuf::from("/var/run/docker.sock") }
     }
+}
+
+/// A Prometheus.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prometheus {
+    /// Its base URL.
+    pub url: String,
 }
 
 /// A certificate and its key, PEM.
@@ -166,6 +180,14 @@ impl Default for Model {
             ]),
         }
     }
+}
+
+/// A Prometheus Pushgateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pushgateway {
+    /// Its base URL.
+    pub url: String,
 }
 
 /// US dollars for a million tokens.

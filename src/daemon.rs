@@ -47,6 +47,7 @@ use crate::{
     http,
     keys::SigningKey,
     metrics::Metrics,
+    pushgateway,
     store::Store,
     supervisor::{Parts, Supervisor},
 };
@@ -90,6 +91,10 @@ pub async fn serve(mut config: Config, behind_proxy: bool, log_json: bool) -> an
     let destinations: Vec<_> = forwarders.iter().map(Forwarder::status).collect();
     for forwarder in forwarders {
         servers.spawn(forwarder.run(destinations.clone(), cancel.clone()));
+    }
+    if let Some(push) = &config.pushgateway {
+        let http = reqwest::Client::new();
+        servers.spawn(pushgateway::run(push.url.clone(), http, supervisor.clone(), cancel.clone()));
     }
     let state = http::AppState::new(supervisor.clone(), destinations, servers.clone(), cancel.clone());
     let router = http::router(state);

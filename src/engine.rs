@@ -14,6 +14,7 @@ use crate::{
     spec::{Limits, is_gvisor},
 };
 
+pub mod archive;
 pub mod docker;
 pub mod local;
 

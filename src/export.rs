@@ -26,6 +26,7 @@ use crate::{
     journal::{self, JournalError, Kind, Reader, Seal},
     keys::SigningKey,
     lifecycle::Phase,
+    prometheus::Answers,
     redact::Redactor,
     spec::Spec,
     summary::Summary,
@@ -57,6 +58,8 @@ pub struct Source<'a> {
     pub redactor: Redactor,
     /// The workspace as a tar, if it was asked for. It goes in as it is: nothing in it is masked.
     pub workspace: Option<File>,
+    /// What a Prometheus said of the session's time, if one is configured.
+    pub prometheus: Option<Answers>,
 }
 
 /// Why an export stopped.
@@ -124,8 +127,11 @@ fn stage(
     let session = &source.session;
     let json = report::json(session, &summary, &detail);
     files.push(packer.text("summary.json", &json, &source.redactor)?);
-    let page = report::markdown(session, &summary, &detail);
+    let page = report::markdown(session, &summary, &detail, source.prometheus.as_ref());
     files.push(packer.text("summary.md", &page, &source.redactor)?);
+    for (name, content) in source.prometheus.iter().flat_map(|answers| &answers.files) {
+        files.push(packer.text(&format!("prometheus/{name}"), &pretty(content), &source.redactor)?);
+    }
     if let Some(workspace) = workspace {
         files.push(packer.whole("workspace.tar", workspace)?);
     }

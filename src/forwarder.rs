@@ -18,6 +18,7 @@
 //! summed over sessions ([`totals`]) unless the destination wants a label for each. To the client's spans come those
 //! of what the gateway saw ([`spans`]), and the daemon's own metrics ([`own`]).
 
+mod backoff;
 mod deliver;
 mod door;
 mod grpc;
@@ -42,7 +43,8 @@ use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{config::Forward, id::SessionId, signal::Signal, supervisor::Supervisor};
-use door::Door;
+pub use backoff::Backoff;
+pub use door::{Door, Outcome};
 use privacy::Filter;
 pub use status::Status;
 

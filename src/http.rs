@@ -30,6 +30,7 @@ mod origin;
 mod page;
 mod places;
 mod problem;
+mod report;
 mod serve;
 mod sessions;
 mod terminal;
@@ -118,6 +119,7 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(health::info))
         .routes(routes!(health::doctor))
         .routes(routes!(health::destinations))
+        .routes(routes!(report::report))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))

@@ -17,8 +17,10 @@ use crate::{
     spec::{Credential, Spec, is_gvisor},
 };
 
+mod outside;
 mod settings;
 
+pub use outside::Outside;
 pub use settings::is_telemetry;
 
 /// The session's user in the container.

@@ -55,7 +55,9 @@ pub mod lifecycle;
 pub mod policy;
 pub mod raw;
 pub mod redact;
+pub mod report;
 pub mod screen;
+pub mod settings;
 pub mod summary;
 pub mod text;
 pub mod timeline;
@@ -68,6 +70,7 @@ pub mod inject;
 pub mod journal;
 pub mod keys;
 pub mod metrics;
+pub mod prometheus;
 pub mod store;
 
 // 4. actors
@@ -75,6 +78,7 @@ pub mod export;
 pub mod feed;
 pub mod forwarder;
 pub mod gateway;
+pub mod pushgateway;
 pub mod recorder;
 pub mod session;
 pub mod supervisor;

@@ -22,6 +22,7 @@ use crate::id::{InstanceId, SessionId};
 mod access;
 mod forward;
 mod sessions;
+mod usage;
 
 pub use access::InviteRow;
 pub use forward::{ALL_SENT, Sums, SumsStep, Unsent};

@@ -27,9 +27,11 @@ pub mod attributes;
 mod completeness;
 mod life;
 mod metrics;
+mod usage;
 
 pub use completeness::Completeness;
 pub use life::Life;
+pub use usage::{Of, Row, Usage, Work, day_of};
 
 use attributes::Attributes;
 use completeness::Processes;
@@ -80,6 +82,8 @@ pub struct Summary {
     pub counters: Series,
     /// Where it stands in its life.
     pub life: Life,
+    /// What it used, day by day.
+    pub usage: Usage,
     processes: Processes,
     tool_hooks: u64,
     /// When its client was last seen at work by the gateway, and when its events last came; in µs since the epoch.
@@ -132,6 +136,29 @@ pub enum Said {
     Other,
 }
 
+impl Use {
+    /// Adds what others count, and may have invented.
+    pub fn add(&mut self, more: &Use) {
+        self.calls = self.calls.saturating_add(more.calls);
+        self.input_tokens = self.input_tokens.saturating_add(more.input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(more.output_tokens);
+        self.cache_read_tokens = self.cache_read_tokens.saturating_add(more.cache_read_tokens);
+        self.cache_creation_tokens = self.cache_creation_tokens.saturating_add(more.cache_creation_tokens);
+        if (self.cost_usd + more.cost_usd).is_finite() {
+            self.cost_usd += more.cost_usd;
+        }
+    }
+}
+
+impl ToolUse {
+    /// The same.
+    pub fn add(&mut self, more: &ToolUse) {
+        self.calls = self.calls.saturating_add(more.calls);
+        self.failures = self.failures.saturating_add(more.failures);
+        self.duration_ms = self.duration_ms.saturating_add(more.duration_ms);
+    }
+}
+
 impl Said {
     /// Reads a frame's payload.
     pub fn read(kind: Kind, payload: &Bytes) -> Said {
@@ -162,8 +189,13 @@ impl Summary {
             None => drop(self.frames.insert(entry.kind.name().to_owned(), 1)),
         }
         match said {
-            Said::Logs(request) => self.logs(request),
-            Said::Metrics(request) => self.metric_points += self.counters.apply(request, SERIES),
+            Said::Logs(request) => self.logs(request, entry.time),
+            Said::Metrics(request) => {
+                let usage = &mut self.usage;
+                self.metric_points += self.counters.apply(request, SERIES, |name, said, more| {
+                    usage.counter(entry.time, name, said, more);
+                });
+            }
             Said::Spans(spans) => self.spans += spans,
             Said::Nonsense => self.undecodable += 1,
             Said::Other => {}
@@ -248,7 +280,7 @@ impl Summary {
         self.completeness_detail().share()
     }
 
-    fn logs(&mut self, request: &ExportLogsServiceRequest) {
+    fn logs(&mut self, request: &ExportLogsServiceRequest, time: u64) {
         for record in request.resource_logs.iter().flat_map(|r| &r.scope_logs).flat_map(|s| &s.log_records) {
             self.log_records += 1;
             let said = Attributes(&record.attributes);
@@ -263,22 +295,33 @@ impl Summary {
                 self.claude_sessions.insert(id.chars().take(64).collect());
             }
             match name {
-                "user_prompt" => self.turns += 1,
+                "user_prompt" => {
+                    self.turns += 1;
+                    self.usage.turn(time);
+                }
                 "api_error" => self.api_errors += 1,
                 "api_request" => {
-                    let used = named(&mut self.models, said.text("model").unwrap_or("unknown"));
-                    used.calls += 1;
-                    add(&mut used.input_tokens, said.number("input_tokens").unwrap_or(0));
-                    add(&mut used.output_tokens, said.number("output_tokens").unwrap_or(0));
-                    add(&mut used.cache_read_tokens, said.number("cache_read_tokens").unwrap_or(0));
-                    add(&mut used.cache_creation_tokens, said.number("cache_creation_tokens").unwrap_or(0));
-                    used.cost_usd += said.amount("cost_usd").unwrap_or(0.0);
+                    let used = Use {
+                        calls: 1,
+                        input_tokens: said.number("input_tokens").unwrap_or(0),
+                        output_tokens: said.number("output_tokens").unwrap_or(0),
+                        cache_read_tokens: said.number("cache_read_tokens").unwrap_or(0),
+                        cache_creation_tokens: said.number("cache_creation_tokens").unwrap_or(0),
+                        cost_usd: said.amount("cost_usd").unwrap_or(0.0),
+                    };
+                    let model = said.text("model").unwrap_or("unknown");
+                    named(&mut self.models, model).add(&used);
+                    self.usage.model(time, model, &used);
                 }
                 "tool_result" => {
-                    let tool = named(&mut self.tools, said.text("tool_name").unwrap_or("unknown"));
-                    tool.calls += 1;
-                    tool.failures += u64::from(said.flag("success") == Some(false));
-                    add(&mut tool.duration_ms, said.number("duration_ms").unwrap_or(0));
+                    let used = ToolUse {
+                        calls: 1,
+                        failures: u64::from(said.flag("success") == Some(false)),
+                        duration_ms: said.number("duration_ms").unwrap_or(0),
+                    };
+                    let tool = said.text("tool_name").unwrap_or("unknown");
+                    named(&mut self.tools, tool).add(&used);
+                    self.usage.tool(time, tool, &used);
                 }
                 _ => {}
             }
@@ -290,13 +333,16 @@ impl Summary {
         if call.refused.is_some() {
             self.refused_calls += 1;
         } else if call.status == 200 {
-            let used = named(&mut self.gateway, &call.model);
-            used.calls += 1;
-            add(&mut used.input_tokens, call.input_tokens);
-            add(&mut used.output_tokens, call.output_tokens);
-            add(&mut used.cache_read_tokens, call.cache_read_tokens);
-            add(&mut used.cache_creation_tokens, call.cache_creation_tokens);
-            used.cost_usd += call.cost_usd;
+            let used = Use {
+                calls: 1,
+                input_tokens: call.input_tokens,
+                output_tokens: call.output_tokens,
+                cache_read_tokens: call.cache_read_tokens,
+                cache_creation_tokens: call.cache_creation_tokens,
+                cost_usd: call.cost_usd,
+            };
+            named(&mut self.gateway, &call.model).add(&used);
+            self.usage.gateway(entry.time, &call.model, &used);
         }
     }
 

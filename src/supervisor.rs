@@ -48,6 +48,7 @@ mod launch;
 mod observe;
 mod reconcile;
 mod refusal;
+mod report;
 mod spares;
 
 pub use refusal::Refusal;
@@ -79,6 +80,8 @@ struct Inner {
     /// Sessions on record that could not be taken over yet, with the reason.
     waiting: Mutex<BTreeMap<SessionId, String>>,
     changes: watch::Sender<u64>,
+    /// Held by whoever keeps what a session used that has ended, and by whoever removes one.
+    filling: tokio::sync::Mutex<()>,
     /// Users' own keys that sessions of this daemon were given: in memory only, to mask them in exports.
     handed_out: Mutex<Vec<String>>,
     tracker: TaskTracker,
@@ -123,6 +126,7 @@ impl Supervisor {
                 in_the_making: Mutex::default(),
                 waiting: Mutex::default(),
                 changes: watch::Sender::new(0),
+                filling: tokio::sync::Mutex::default(),
                 handed_out: Mutex::default(),
                 tracker: TaskTracker::new(),
                 cancel: CancellationToken::new(),
@@ -140,6 +144,12 @@ impl Supervisor {
             tokio::join!(order.hear_news(&called), order.keep_order(&called));
         }));
         self.inner.tracker.spawn(async move { spares.keep_spares().await });
+        let (usage, cancel) = (self.clone(), self.inner.cancel.clone());
+        self.inner.tracker.spawn(cancel.run_until_cancelled_owned(async move {
+            if let Err(error) = usage.fill_usage().await {
+                tracing::warn!(%error, "what earlier sessions used could not be kept yet");
+            }
+        }));
         Ok(())
     }
 
@@ -276,12 +286,15 @@ impl Supervisor {
         self.session(id).await
     }
 
-    /// Removes the record of an ended session.
+    /// Removes the record of an ended session; what it used stays.
     pub async fn purge(&self, id: SessionId) -> Result<(), Refusal> {
         lifecycle::decide(self.session(id).await?.phase, Request::Purge)?;
         if self.live(id).is_some() {
             return Err(Denied::Alive.into());
         }
+        // Nobody reads the journal meanwhile.
+        let filling = self.inner.filling.lock().await;
+        self.keep_usage(&filling, id).await?;
         folder::remove(&self.session_dir(id))?;
         self.inner.store.delete(id).await?;
         self.changed();

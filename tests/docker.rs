@@ -2,13 +2,9 @@
 
 mod common;
 
-use std::sync::{Arc, Mutex};
-
-use axum::{Router, body::Bytes, extract::State, routing::post};
 use common::{
     Daemon, Rung,
     bundle::walk,
-    eventually,
     stories::{self, ask, names},
 };
 use sandboxctl::{
@@ -166,52 +162,6 @@ async fn a_workspace_comes_along_when_it_is_asked_for() {
     assert!(!daemon.export(&session).await.files.contains_key("workspace.tar"), "only when it is asked for");
     screen.type_in("\n").await;
     daemon.ended(&session).await;
-}
-
-/// Receives OTLP/HTTP, and can be told to refuse.
-#[derive(Clone, Default)]
-struct Collector {
-    away: Arc<Mutex<bool>>,
-    taken: Arc<Mutex<Vec<(String, usize)>>>,
-}
-
-async fn collect(
-    State(collector): State<Collector>,
-    uri: axum::http::Uri,
-    body: Bytes,
-) -> axum::http::StatusCode {
-    if *collector.away.lock().expect("a lock") {
-        return axum::http::StatusCode::SERVICE_UNAVAILABLE;
-    }
-    collector.taken.lock().expect("a lock").push((uri.path().to_owned(), body.len()));
-    axum::http::StatusCode::OK
-}
-
-#[tokio::test]
-async fn a_collector_that_was_away_gets_everything_once() {
-    let collector = Collector::default();
-    *collector.away.lock().expect("a lock") = true;
-    let routes = Router::new().route("/v1/{signal}", post(collect)).with_state(collector.clone());
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address");
-    let server = tokio::spawn(async move { axum::serve(listener, routes).await });
-    let config = format!("[forward.team]\nendpoint = \"http://{address}\"");
-    let mut daemon = Daemon::start_with(Rung::Docker, &config).await;
-    let session = daemon.begin(ask(&["claude", "-p", "List the files here"])).await;
-    daemon.ended(&session).await;
-    daemon.terminate();
-    daemon.restart().await;
-    *collector.away.lock().expect("a lock") = false;
-    let bundle = daemon.export(&session).await;
-    let mut expected = 0;
-    for file in ["traces", "metrics", "logs"] {
-        expected += bundle.lines(&format!("telemetry/{file}.jsonl")).len();
-    }
-    let taken = || collector.taken.lock().expect("a lock").len();
-    eventually("all of it arrives", || async { taken() >= expected }).await;
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-    assert_eq!(taken(), expected, "and once");
-    server.abort();
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::{
 use clap::CommandFactory;
 use sandboxctl::{
     cli::args::Cli,
-    config::{Config, Forward, ForwardTls, Privacy, Protocol, Tls},
+    config::{Compression, Config, Forward, ForwardTls, Privacy, Prometheus, Protocol, Tls},
     signal::Signal,
     spec::Profile,
 };
@@ -55,6 +55,8 @@ fn every_key_of_the_configuration_is_documented_and_the_other_way_round() {
         endpoint: String::new(),
         protocol: Protocol::Http,
         signals: [Signal::Logs].into(),
+        session_labels: false,
+        compression: Some(Compression::Gzip),
         headers_file: Some("h".into()),
         headers_helper: vec!["h".to_owned()],
         tls: ForwardTls { ca: Some("a".into()), cert: Some("c".into()), key: Some("k".into()) },
@@ -67,6 +69,7 @@ fn every_key_of_the_configuration_is_documented_and_the_other_way_round() {
         guest: Some("g".into()),
         tls: Some(Tls { cert: "c".into(), key: "k".into() }),
         forward: BTreeMap::from([("NAME".to_owned(), forward)]),
+        prometheus: Some(Prometheus { url: String::new() }),
         teams: BTreeMap::from([("NAME".to_owned(), Vec::new())]),
         ..Config::default()
     };

@@ -19,6 +19,7 @@ use clap::Parser;
 mod common;
 mod echo;
 mod export;
+mod forward;
 mod growth;
 mod join;
 mod machine;
@@ -29,6 +30,7 @@ mod pty;
 mod report;
 mod start;
 mod terminal;
+mod usage;
 
 use report::Report;
 
@@ -36,7 +38,7 @@ use report::Report;
 #[derive(Debug, Parser)]
 #[command(after_help = "Example:\n  scripts/bench start echo --pairs 9 --json bench.json")]
 pub struct Options {
-    /// Groups of rows: start, terminal, echo, join, memory, otlp, export, growth [default: all but growth]
+    /// Groups of rows: start, terminal, echo, join, memory, otlp, forward, export, usage, growth [default: all but growth]
     groups: Vec<String>,
     /// Pairs of measurements for each ratio
     #[arg(long, default_value_t = 5)]
@@ -64,14 +66,15 @@ pub struct Options {
     bench: bool,
 }
 
-const GROUPS: [&str; 8] = ["start", "terminal", "echo", "join", "memory", "otlp", "export", "growth"];
+const GROUPS: [&str; 10] =
+    ["start", "terminal", "echo", "join", "memory", "otlp", "forward", "export", "usage", "growth"];
 
 // One thread, as a viewer has: more would take turns with what is measured.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let groups = match options.groups.as_slice() {
-        [] => GROUPS[..7].to_vec(),
+        [] => GROUPS[..9].to_vec(),
         given => given.iter().map(String::as_str).collect(),
     };
     if let Some(unknown) = groups.iter().find(|g| !GROUPS.contains(g)) {
@@ -88,7 +91,9 @@ async fn main() -> anyhow::Result<()> {
             "join" => join::measure(&options, &mut report).await?,
             "memory" => memory::measure(&options, &mut report).await?,
             "otlp" => otlp::measure(&options, &mut report).await?,
+            "forward" => forward::measure(&options, &mut report).await?,
             "export" => export::measure(&options, &mut report).await?,
+            "usage" => usage::measure(&options, &mut report).await?,
             _ => growth::measure(&options, &mut report).await?,
         }
     }

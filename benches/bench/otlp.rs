@@ -1,7 +1,10 @@
 //! OTLP logs, protobuf over HTTP, into a session's own gateway: records that are stamped, journalled and on
 //! disk when they are answered, for each second of the daemon's processor time.
 
-use std::time::Instant;
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use anyhow::ensure;
 use bytes::Bytes;
@@ -26,7 +29,7 @@ use super::{
 };
 
 /// Records of a request: the client's largest batch.
-const BATCH: usize = 512;
+pub const BATCH: usize = 512;
 /// Requests of one figure.
 const REQUESTS: usize = 1000;
 /// Connections at once.
@@ -67,11 +70,24 @@ pub async fn measure(options: &Options, report: &mut Report) -> anyhow::Result<(
     Ok(())
 }
 
-async fn send(socket: std::path::PathBuf, body: Bytes, encoding: &'static str) -> anyhow::Result<()> {
+async fn send(socket: PathBuf, body: Bytes, encoding: &'static str) -> anyhow::Result<()> {
+    send_each(socket, body, encoding, REQUESTS / CONNECTIONS, Duration::ZERO).await
+}
+
+/// Sends a body so many times, with so much time from one to the next.
+pub async fn send_each(
+    socket: PathBuf,
+    body: Bytes,
+    encoding: &'static str,
+    times: usize,
+    every: Duration,
+) -> anyhow::Result<()> {
     let stream = UnixStream::connect(socket).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
-    for _ in 0..REQUESTS / CONNECTIONS {
+    let began = tokio::time::Instant::now();
+    for n in 0..times {
+        tokio::time::sleep_until(began + every * u32::try_from(n)?).await;
         let request = Request::post("/v1/logs")
             .header("host", "127.0.0.1:4318")
             .header("content-type", "application/x-protobuf")
@@ -86,7 +102,7 @@ async fn send(socket: std::path::PathBuf, body: Bytes, encoding: &'static str) -
 }
 
 /// Records like the client's: an event's name, and a dozen attributes.
-fn batch() -> ExportLogsServiceRequest {
+pub fn batch() -> ExportLogsServiceRequest {
     let text = |value: String| AnyValue { value: Some(Value::StringValue(value)) };
     let attribute = |key: &str, value: String| KeyValue {
         key: key.to_owned(),

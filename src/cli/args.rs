@@ -6,6 +6,13 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{detach::DetachKey, spec::User};
 
+pub mod import;
+pub mod report;
+pub mod stack;
+pub mod telemetry;
+
+pub use stack::Stack;
+
 /// Recorded, attributed, hardened container sessions for Claude Code.
 ///
 /// The daemon (`serve`) runs each person's session in a container of its own, records its terminal, its
@@ -61,7 +68,7 @@ pub enum Verb {
     /// End a session
     #[command(after_help = "Example:\n  sandboxctl stop 019a9f3e-1b2c --reason 'maintenance at noon'")]
     Stop(Stop),
-    /// Remove an ended session's record for good
+    /// Remove an ended session's record for good; what it used stays for reports
     #[command(after_help = "Example:\n  sandboxctl rm 019a9f3e-1b2c")]
     Rm(Rm),
     /// Show a session's timeline
@@ -77,11 +84,20 @@ pub enum Verb {
     /// Check a bundle: every file's hash, and the signature
     #[command(after_help = "Example:\n  sandboxctl verify sandbox-session-019a9f3e-….tar.gz")]
     Verify(Verify),
+    /// Send a bundle's telemetry to an OTLP endpoint, with its original times
+    #[command(after_help = import::EXAMPLES)]
+    Import(import::Import),
     /// Play a session's terminal in this one
     #[command(
         after_help = "Examples:\n  sandboxctl replay 019a9f3e-1b2c --speed 4\n  sandboxctl replay bundle.tar.gz --from 10m"
     )]
     Replay(Replay),
+    /// Add up what was used, by user, team, model, tool, profile, day, week or month
+    #[command(after_help = report::EXAMPLES)]
+    Report(report::Report),
+    /// Claude Code outside a sandbox: let it send its telemetry to a collector
+    #[command(subcommand)]
+    Telemetry(telemetry::Telemetry),
     /// Make a link with which somebody starts a session in their browser
     #[command(after_help = "Example:\n  sandboxctl invite --profile demo --uses 5 --expires 7d")]
     Invite(Invite),
@@ -94,6 +110,11 @@ pub enum Verb {
     /// Check the daemon and everything it stands on
     #[command(after_help = "Example:\n  sandboxctl doctor")]
     Doctor(Doctor),
+    /// The shared collector and its backends, in Docker Compose: Prometheus, Loki, Jaeger, Grafana
+    #[command(
+        after_help = "Examples:\n  sandboxctl stack up\n  sandboxctl stack verify\n  sandboxctl stack backup stack.tar.gz"
+    )]
+    Stack(Stack),
     /// Print a shell's completions
     #[command(after_help = "Example:\n  sandboxctl completions bash > /etc/bash_completion.d/sandboxctl")]
     Completions {
@@ -337,7 +358,7 @@ fn speed(text: &str) -> Result<f64, &'static str> {
 fn url(text: &str) -> Result<String, &'static str> {
     let is_base = |url: &reqwest::Url| matches!(url.scheme(), "http" | "https") && url.has_host();
     let url = reqwest::Url::parse(text).ok().filter(is_base);
-    url.map(|_| text.to_owned()).ok_or("give the daemon's address, such as https://sandbox.example.org")
+    url.map(|_| text.to_owned()).ok_or("give an address such as https://sandbox.example.org")
 }
 
 fn public_key(text: &str) -> Result<String, &'static str> {

@@ -32,20 +32,26 @@ pub(super) async fn doctor(args: &Doctor, client: &Client) -> anyhow::Result<Exi
     if args.json {
         json(&checks)?;
     } else {
-        for check in &checks {
-            let mark = match check.state {
-                CheckState::Ok => "ok     ",
-                CheckState::Warning => "warning",
-                CheckState::Failed => "FAILED ",
-            };
-            say(&format!("{mark}  {:<13} {}", check.name, check.found))?;
-            if let Some(remedy) = &check.remedy {
-                say(&format!("                        → {remedy}"))?;
-            }
-        }
+        show(&checks)?;
     }
     let failed = checks.iter().any(|c| c.state == CheckState::Failed);
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// A line for each check, and one below with the remedy where something is wrong.
+pub(super) fn show(checks: &[Check]) -> std::io::Result<()> {
+    for check in checks {
+        let mark = match check.state {
+            CheckState::Ok => "ok     ",
+            CheckState::Warning => "warning",
+            CheckState::Failed => "FAILED ",
+        };
+        say(&format!("{mark}  {:<13} {}", check.name, check.found))?;
+        if let Some(remedy) = &check.remedy {
+            say(&format!("                        → {remedy}"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Starts a session that prints a word, waits for its end, finds the word in its record, removes it.

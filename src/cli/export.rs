@@ -74,7 +74,13 @@ fn can_hold_a_bundle(to: &Path) -> anyhow::Result<()> {
     }
 }
 
-async fn fetch(client: &Client, id: &str, workspace: bool, to: &mut impl Write) -> Result<u64, ClientError> {
+/// Writes a session's bundle; how long it is, in bytes.
+pub(super) async fn fetch(
+    client: &Client,
+    id: &str,
+    workspace: bool,
+    to: &mut impl Write,
+) -> Result<u64, ClientError> {
     let style = ProgressStyle::with_template("{spinner} {bytes} at {bytes_per_sec}, {elapsed}");
     let progress =
         if io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };

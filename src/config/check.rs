@@ -69,7 +69,12 @@ pub(super) fn config(config: &Config) -> Checked {
             must(is_amount(price), &key, "give an amount of dollars, zero or more")?;
         }
     }
+    if let Some(prometheus) = &config.prometheus {
+        must(is_url(&prometheus.url), "prometheus.url", "give a URL such as http://127.0.0.1:9090")?;
+    }
     config.forward.iter().try_for_each(|(name, forward)| self::forward(name, forward))?;
+    let pushgateway = config.pushgateway.as_ref().is_none_or(|push| is_url(&push.url));
+    must(pushgateway, "pushgateway.url", "give a URL such as http://127.0.0.1:9091")?;
     config.teams.iter().try_for_each(|(name, addresses)| team(name, addresses))?;
     for (name, server) in &config.mcp_servers {
         mcp_server(&format!("mcp_servers.{name}"), name, server)?;

@@ -1,6 +1,6 @@
 //! Where every session's telemetry goes: any number of OTLP destinations, by name.
 
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -22,6 +22,9 @@ pub struct Forward {
     /// Whether metrics keep a label for each session; without, they are summed over sessions.
     #[serde(default)]
     pub session_labels: bool,
+    /// How requests are packed; where absent gzip, and nothing on the way to this machine itself.
+    #[serde(default)]
+    pub compression: Option<Compression>,
     /// File with a header a line, `Name: value`, readable by the daemon only.
     #[serde(default)]
     pub headers_file: Option<PathBuf>,
@@ -49,6 +52,39 @@ pub enum Protocol {
     Http,
     /// OTLP/gRPC, gzip; port 4317 as a rule.
     Grpc,
+}
+
+/// How requests are packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    /// Gzip.
+    Gzip,
+    /// Not at all.
+    None,
+}
+
+impl Forward {
+    /// A destination at this address, all else as usual.
+    pub fn to(endpoint: &str) -> Forward {
+        Forward {
+            endpoint: endpoint.to_owned(),
+            protocol: Protocol::default(),
+            signals: all(),
+            session_labels: false,
+            compression: None,
+            headers_file: None,
+            headers_helper: Vec::new(),
+            tls: ForwardTls::default(),
+            privacy: Privacy::default(),
+            timeout: timeout(),
+        }
+    }
+
+    /// Whether requests are packed: on the way to this machine itself that only costs time.
+    pub fn gzip(&self) -> bool {
+        self.compression.map_or_else(|| !is_here(&self.endpoint), |asked| asked == Compression::Gzip)
+    }
 }
 
 /// Certificates for a destination; all PEM.
@@ -86,6 +122,14 @@ pub enum Keep {
     Hash,
     /// It is left out.
     Drop,
+}
+
+/// Whether a URL's host is this machine.
+fn is_here(url: &str) -> bool {
+    let host =
+        reqwest::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
+    let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+    host == "localhost" || address.is_some_and(|address| address.is_loopback())
 }
 
 fn all() -> BTreeSet<Signal> {

@@ -9,7 +9,7 @@ use super::*;
 use crate::signal::Signal;
 
 /// Keys that take whatever has their type, each with the reason.
-const FREE: [&str; 24] = [
+const FREE: [&str; 26] = [
     // Paths: whether something is there shows when the daemon starts.
     "guest",
     "tls.cert",
@@ -22,6 +22,8 @@ const FREE: [&str; 24] = [
     // One of a few words, or a limit that may be anything: the type says it all.
     "engine",
     "forward.team.protocol",
+    "forward.team.compression",
+    "forward.team.session_labels",
     "forward.team.privacy.prompts",
     "forward.team.privacy.users",
     "forward.team.privacy.tools",
@@ -59,11 +61,13 @@ const OUTSIDE: &[(&str, &[&str], &str)] = &[
     ("model.prices.claude.output", &["nan", "-1.0", "inf"], "zero or more"),
     ("model.prices.claude.cache_read", &["nan", "-1.0", "inf"], "zero or more"),
     ("model.prices.claude.cache_write", &["nan", "-1.0", "inf"], "zero or more"),
+    ("prometheus.url", &["\"\"", "\"localhost:9090\"", "\"http://x?a=b\""], "http://127.0.0.1:9090"),
     ("forward.team.endpoint", &["\"\"", "\"collector:4318\"", "\"unix:///x\""], "http://"),
     ("forward.team.signals", &["[]"], "traces"),
     ("forward.team.headers_helper", &["[\"\"]", "[\"a\\u0000\"]"], "program"),
     ("forward.team.timeout", &["\"\"", "\"soon\"", "\"5\""], "30m"),
     ("forward.team.timeout", &["\"0s\"", "\"11y\"", "\"18446744073709551615s\""], "at most 10 years"),
+    ("pushgateway.url", &["\"\"", "\"127.0.0.1:9091\""], "http://127.0.0.1:9091"),
     ("teams.lab", &["[\"\"]", "[\"a\", \" \"]", "[\"[a@b\"]"], "*@lab.example.org"),
     ("mcp_servers.files.type", &["\"pipe\""], "stdio, http or sse"),
     ("mcp_servers.files.type", &["\"http\""], "stdio for a `command`"),
@@ -124,6 +128,8 @@ fn whole() -> Value {
         endpoint: "http://127.0.0.1:4318".to_owned(),
         protocol: Protocol::Http,
         signals: Signal::ALL.into(),
+        session_labels: false,
+        compression: Some(Compression::Gzip),
         headers_file: Some("/h".into()),
         headers_helper: vec!["token".to_owned()],
         tls: ForwardTls { ca: Some("/a".into()), cert: Some("/c".into()), key: Some("/k".into()) },
@@ -141,7 +147,9 @@ fn whole() -> Value {
             prices: BTreeMap::from([("claude".to_owned(), price)]),
             ..Model::default()
         },
+        prometheus: Some(Prometheus { url: "http://127.0.0.1:9090".to_owned() }),
         forward: BTreeMap::from([("team".to_owned(), forward)]),
+        pushgateway: Some(Pushgateway { url: "http://127.0.0.1:9091".to_owned() }),
         teams: BTreeMap::from([("lab".to_owned(), vec!["*@lab.example.org".to_owned()])]),
         mcp_servers: BTreeMap::from([
             (

@@ -8,6 +8,7 @@ use super::pretty;
 use crate::{
     api::Session,
     inert::inert,
+    prometheus::Answers,
     summary::{Completeness, Summary, Use},
 };
 
@@ -38,7 +39,12 @@ pub(super) fn json(session: &Session, summary: &Summary, detail: &Completeness) 
 }
 
 /// `summary.md`.
-pub(super) fn markdown(session: &Session, summary: &Summary, detail: &Completeness) -> String {
+pub(super) fn markdown(
+    session: &Session,
+    summary: &Summary,
+    detail: &Completeness,
+    prometheus: Option<&Answers>,
+) -> String {
     let totals = summary.totals();
     let mut page = String::new();
     let mut say = |line: &str| {
@@ -62,6 +68,9 @@ pub(super) fn markdown(session: &Session, summary: &Summary, detail: &Completene
     let share =
         detail.share().map_or_else(|| "nothing was to be sent".to_owned(), |s| format!("{:.1} %", s * 100.0));
     say(&row("telemetry complete", &share));
+    if let Some(answers) = prometheus {
+        say(&row("Prometheus", &answers.summary));
+    }
     models(&mut page, "Models, as the client says", &summary.models);
     models(&mut page, "Models, as the gateway saw", &summary.gateway);
     if !summary.tools.is_empty() {

@@ -72,6 +72,7 @@ fn bundle_of(frames: &[(Kind, Vec<u8>)]) -> (tempfile::TempDir, Vec<u8>) {
         key: &key,
         redactor: Redactor::new(&[]),
         workspace: None,
+        prometheus: None,
     };
     let mut bytes = Vec::new();
     write_bundle(source, &mut bytes).expect("a bundle");

@@ -1,15 +1,10 @@
 //! Delivering: a request to the door, for as long as it takes.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use tokio::time::sleep;
 
-use super::{Shared, door::Outcome};
+use super::{Backoff, Shared, door::Outcome};
 use crate::signal::Signal;
-
-/// Between two tries, at first and at most; each wait is a random part of it.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
 
 impl Shared {
     /// Sends a request, protobuf as the signal's `Export…ServiceRequest`, again and again until the destination has
@@ -18,7 +13,7 @@ impl Shared {
         let Some(request) = self.filter.apply(signal, request) else {
             return Err("it cannot be read, so nobody knows what it would give away".to_owned());
         };
-        let mut backoff = BACKOFF.0;
+        let mut backoff = Backoff::default();
         let mut told = false;
         loop {
             match self.door.send(signal, request.clone()).await {
@@ -47,8 +42,7 @@ impl Shared {
                         );
                     }
                     self.status.later(&why);
-                    sleep(asked.unwrap_or_else(|| backoff.mul_f64(0.5 + rand::random::<f64>() / 2.0))).await;
-                    backoff = (backoff * 2).min(BACKOFF.1);
+                    sleep(backoff.next(asked)).await;
                 }
             }
         }

@@ -29,7 +29,7 @@ const WORDS: usize = 200; // characters
 
 /// What came of a request.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub enum Outcome {
     /// It is there; of its records so many were turned away, for this reason.
     Sent {
         /// Records that the destination did not take.
@@ -44,38 +44,52 @@ pub(super) enum Outcome {
 }
 
 /// A destination as configured.
-pub(super) struct Door {
+pub struct Door {
     headers: Headers,
     way: Way,
 }
 
 enum Way {
-    Http { client: reqwest::Client, endpoint: String },
+    Http { client: reqwest::Client, endpoint: String, gzip: bool },
     Grpc(grpc::Client),
 }
 
 impl Door {
     /// A door as configured. Nothing is connected to yet.
-    pub(super) fn new(name: &str, config: &Forward) -> Result<Door, ForwarderError> {
+    pub fn new(name: &str, config: &Forward) -> Result<Door, ForwarderError> {
         rustls::crypto::ring::default_provider().install_default().ok();
         let endpoint = config.endpoint.trim_end_matches('/').to_owned();
         // Over gRPC too: the other library says what is wrong with a certificate when it connects, and not before.
         let client = client(name, config)?;
         let way = match config.protocol {
-            Protocol::Http => Way::Http { client, endpoint },
+            Protocol::Http => Way::Http { client, endpoint, gzip: config.gzip() },
             Protocol::Grpc => Way::Grpc(grpc::Client::new(name, config)?),
         };
         Ok(Door { headers: Headers::new(name, config)?, way })
     }
 
+    /// The same, with more headers in every request.
+    pub fn with_headers(mut self, more: HeaderMap) -> Door {
+        self.headers.add(more);
+        self
+    }
+
     /// Sends one request: protobuf as the signal's `Export…ServiceRequest`.
-    pub(super) async fn send(&self, signal: Signal, request: Bytes) -> Outcome {
+    pub async fn send(&self, signal: Signal, request: Bytes) -> Outcome {
         let headers = match self.headers.get().await {
             Ok(headers) => headers,
             Err(problem) => return Outcome::Later(problem, None),
         };
         match &self.way {
-            Way::Http { client, endpoint } => self.post(client, endpoint, headers, signal, &request).await,
+            Way::Http { client, endpoint, gzip } => {
+                let packed = if *gzip { self::gzip(&request) } else { request };
+                let mut request =
+                    client.post(format!("{endpoint}{}", signal.path())).headers(headers).body(packed);
+                if *gzip {
+                    request = request.header(CONTENT_ENCODING, "gzip");
+                }
+                self.post(request.header(CONTENT_TYPE, "application/x-protobuf")).await
+            }
             Way::Grpc(client) => {
                 let outcome = client.send(headers, signal, request).await;
                 if let Err(status) = &outcome
@@ -88,20 +102,7 @@ impl Door {
         }
     }
 
-    async fn post(
-        &self,
-        client: &reqwest::Client,
-        endpoint: &str,
-        headers: HeaderMap,
-        signal: Signal,
-        request: &[u8],
-    ) -> Outcome {
-        let request = client
-            .post(format!("{endpoint}{}", signal.path()))
-            .headers(headers)
-            .header(CONTENT_TYPE, "application/x-protobuf")
-            .header(CONTENT_ENCODING, "gzip")
-            .body(gzip(request));
+    async fn post(&self, request: reqwest::RequestBuilder) -> Outcome {
         let answer = match request.send().await {
             Ok(answer) => answer,
             Err(error) => return Outcome::Later(reason(&error), None),

@@ -28,6 +28,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 pub(super) struct Client {
     channel: Channel,
     timeout: Duration,
+    gzip: bool,
 }
 
 impl Client {
@@ -41,7 +42,7 @@ impl Client {
         if config.endpoint.starts_with("https:") {
             endpoint = endpoint.tls_config(tls(name, config)?).map_err(wrong)?;
         }
-        Ok(Client { channel: endpoint.connect_lazy(), timeout: config.timeout })
+        Ok(Client { channel: endpoint.connect_lazy(), timeout: config.timeout, gzip: config.gzip() })
     }
 
     /// Sends one request; the answer's bytes.
@@ -51,7 +52,10 @@ impl Client {
         signal: Signal,
         request: Bytes,
     ) -> Result<Bytes, Status> {
-        let mut client = Grpc::new(self.channel.clone()).send_compressed(CompressionEncoding::Gzip);
+        let mut client = Grpc::new(self.channel.clone());
+        if self.gzip {
+            client = client.send_compressed(CompressionEncoding::Gzip);
+        }
         let call = async {
             client.ready().await.map_err(|error| Status::unavailable(deepest(&error)))?;
             let mut request = Request::new(request);

@@ -43,6 +43,11 @@ impl Headers {
         Ok(Headers { fixed, helper: config.headers_helper.clone(), made: Mutex::default() })
     }
 
+    /// More of them, besides.
+    pub(super) fn add(&mut self, more: HeaderMap) {
+        self.fixed.extend(more);
+    }
+
     /// The headers as of now; a sentence when the helper fails.
     pub(super) async fn get(&self) -> Result<HeaderMap, String> {
         if self.helper.is_empty() {

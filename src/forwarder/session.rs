@@ -4,7 +4,10 @@
 //! protobuf is a request of them all. One that the destination refuses is taken apart, so that only what it cannot take
 //! is lost.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
+use tokio::time::sleep;
 
 use super::{
     Shared,
@@ -23,6 +26,8 @@ use crate::{
 const BATCH: usize = 256;
 /// and most of their bytes, but for the last one's.
 const BATCH_BYTES: usize = 1 << 20;
+/// How long one waits, once there is something, for more to go with it.
+const LINGER: Duration = Duration::from_millis(500);
 
 impl Shared {
     /// Sends a session up to its end, or to where it is taken over by whoever looks next. `live` is the session, if it
@@ -51,6 +56,10 @@ impl Shared {
                 match (&mut head, &live) {
                     (Some(head), Some(live)) => {
                         if wait_for_more(head, live).await {
+                            tokio::select! {
+                                () = sleep(LINGER) => {}
+                                () = live.gone() => {}
+                            }
                             continue;
                         }
                         // It is gone; whoever looks next sees whether it has ended.

@@ -245,7 +245,7 @@ fn parse(text: &str) -> Option<(Vec<u8>, Vec<u8>)> {
 }
 
 fn resource(session: &api::Session, instance: &str) -> Resource {
-    let attributes = vec![
+    let mut attributes = vec![
         text("service.name", SERVICE),
         text("service.version", env!("CARGO_PKG_VERSION")),
         text("service.instance.id", instance),
@@ -255,6 +255,7 @@ fn resource(session: &api::Session, instance: &str) -> Resource {
         text("user.name", &session.user.name),
         text("user.email", &session.user.email),
     ];
+    attributes.extend(session.team.as_deref().map(|team| text("team", team)));
     Resource { attributes, ..Resource::default() }
 }
 

@@ -29,7 +29,7 @@ use tokio::net::TcpListener;
 
 use super::door::{Door, Outcome};
 use crate::{
-    config::{Forward, ForwardTls, Privacy, Protocol},
+    config::{Compression, Forward, ForwardTls, Privacy, Protocol},
     signal::Signal,
 };
 
@@ -38,6 +38,8 @@ fn forward(endpoint: String, protocol: Protocol) -> Forward {
         endpoint,
         protocol,
         signals: Signal::ALL.into(),
+        session_labels: false,
+        compression: Some(Compression::Gzip),
         headers_file: None,
         headers_helper: Vec::new(),
         tls: ForwardTls::default(),

@@ -297,7 +297,7 @@ struct Builder {
 
 impl Builder {
     fn push(&mut self, key: Key, series: &Series, now: u64) {
-        if self.points % POINTS == 0 {
+        if self.points.is_multiple_of(POINTS) {
             self.requests.push(ExportMetricsServiceRequest::default());
             self.last = None;
         }

@@ -29,9 +29,11 @@ fn the_document_names_every_path_of_the_api() {
         operations(&document).iter().map(|(path, method, _)| format!("{method} {path}")).collect();
     let expected = [
         "delete /api/v1/sessions/{id}",
+        "get /api/v1/destinations",
         "get /api/v1/doctor",
         "get /api/v1/info",
         "get /api/v1/invites/{token}",
+        "get /api/v1/report",
         "get /api/v1/sessions",
         "get /api/v1/sessions/{id}",
         "get /api/v1/sessions/{id}/events",

@@ -34,7 +34,7 @@ const HOOK_TIMEOUT: u64 = 30; // seconds
 /// Whether an environment variable is telemetry's: no image and no profile sets one of these.
 pub fn is_telemetry(name: &str) -> bool {
     const FAMILIES: [&str; 3] = ["OTEL_", "CLAUDE_CODE_OTEL_", "BETA_TRACING_"];
-    const OTHERS: [&str; 8] = [
+    const OTHERS: [&str; 6] = [
         "CLAUDE_CODE_ENABLE_TELEMETRY",
         "CLAUDE_CODE_ENHANCED_TELEMETRY_BETA",
         "ENABLE_ENHANCED_TELEMETRY_BETA",
@@ -42,11 +42,25 @@ pub fn is_telemetry(name: &str) -> bool {
         // It keeps the client from running the hook of a session's start.
         "CLAUDE_CODE_SIMPLE",
         "CLAUDE_CODE_PROPAGATE_TRACEPARENT",
-        "TRACEPARENT",
-        "TRACESTATE",
     ];
     FAMILIES.iter().any(|family| name.starts_with(family)) || OTHERS.contains(&name)
 }
+
+/// How the client exports, wherever it runs: all signals, metrics so that a lost export is made good by the next, and
+/// soon enough for somebody who watches.
+pub(super) const EXPORT: [(&str, &str); 11] = [
+    ("CLAUDE_CODE_ENABLE_TELEMETRY", "1"),
+    ("CLAUDE_CODE_ENHANCED_TELEMETRY_BETA", "1"),
+    ("OTEL_METRICS_EXPORTER", "otlp"),
+    ("OTEL_LOGS_EXPORTER", "otlp"),
+    ("OTEL_TRACES_EXPORTER", "otlp"),
+    ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+    ("OTEL_EXPORTER_OTLP_TIMEOUT", "60000"),
+    ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "cumulative"),
+    ("OTEL_METRIC_EXPORT_INTERVAL", "10000"),
+    ("OTEL_LOGS_EXPORT_INTERVAL", "1000"),
+    ("OTEL_TRACES_EXPORT_INTERVAL", "1000"),
+];
 
 /// The telemetry environment. Every name that could switch, redirect or thin it out is set here, because a
 /// managed value wins over the user's.
@@ -62,19 +76,8 @@ pub(super) fn telemetry(spec: &Spec, id: SessionId) -> BTreeMap<String, String> 
     .map(|(key, value)| format!("{key}={}", percent(&value)))
     .join(",");
     let fixed = [
-        ("CLAUDE_CODE_ENABLE_TELEMETRY", "1"),
-        ("CLAUDE_CODE_ENHANCED_TELEMETRY_BETA", "1"),
-        ("OTEL_METRICS_EXPORTER", "otlp"),
-        ("OTEL_LOGS_EXPORTER", "otlp"),
-        ("OTEL_TRACES_EXPORTER", "otlp"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
-        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
-        ("OTEL_EXPORTER_OTLP_TIMEOUT", "60000"),
-        ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "cumulative"),
-        ("OTEL_METRIC_EXPORT_INTERVAL", "10000"),
-        ("OTEL_LOGS_EXPORT_INTERVAL", "1000"),
-        ("OTEL_TRACES_EXPORT_INTERVAL", "1000"),
         ("OTEL_BLRP_MAX_QUEUE_SIZE", "8192"),
         ("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", "512"),
         ("OTEL_BLRP_EXPORT_TIMEOUT", "60000"),
@@ -114,7 +117,7 @@ pub(super) fn telemetry(spec: &Spec, id: SessionId) -> BTreeMap<String, String> 
         ("DISABLE_UPDATES", "1"),
         ("DISABLE_ERROR_REPORTING", "1"),
     ];
-    fixed.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    EXPORT.iter().chain(&fixed).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
 /// `managed-settings.json`.
@@ -170,7 +173,7 @@ fn tapped(name: &str, server: &Value) -> Value {
 
 /// Percent-encodes a value of `OTEL_RESOURCE_ATTRIBUTES` (W3C Baggage, as the OpenTelemetry resource SDK
 /// specification has it).
-fn percent(text: &str) -> String {
+pub(super) fn percent(text: &str) -> String {
     text.bytes()
         .map(|b| match b {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'@' => char::from(b).to_string(),

@@ -133,7 +133,9 @@ impl Task {
         ended.viewers = 0;
         self.said = None;
         self.fill(&mut ended);
-        self.store.set_ended(&ended).await?;
+        let created = clock::micros(ended.created_at);
+        let used = recorder.with_summary(|summary| summary.usage.rows(created));
+        self.store.set_ended(&ended, Some(&used)).await?;
         self.view = ended;
         Ok(())
     }

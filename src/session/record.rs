@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Shared, Snapshot,
-    restore::{Kept, SUMMARY},
+    restore::{FOLD, Kept, SUMMARY},
 };
 use crate::{
     clock,
@@ -285,7 +285,7 @@ impl Record {
         if now || self.shared.recorder.counted() > self.summary_at + SUMMARY_FRAMES {
             let (seq, summary) = self.shared.recorder.summary();
             self.summary_at = seq;
-            let kept = Kept { seq, summary, active: self.shared.recorder.active() };
+            let kept = Kept { fold: FOLD, seq, summary, active: self.shared.recorder.active() };
             if let Err(error) = write_atomically(&self.dir.join(SUMMARY), &kept) {
                 tracing::warn!(session = %self.shared.id, %error, "the summary so far could not be kept");
             }

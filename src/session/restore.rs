@@ -25,10 +25,15 @@ use crate::{
 /// File of the summary so far: [`Kept`].
 pub(super) const SUMMARY: &str = "summary.json";
 
+/// Grows when the summary counts what it did not before.
+pub(super) const FOLD: u32 = 2;
+
 /// What a daemon keeps of its fold over the journal. All of it can be had from the frames again, but for input
 /// that leaves none.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Kept {
+    /// [`FOLD`] of the daemon that kept it: what an earlier fold left is folded anew.
+    pub(super) fold: u32,
     /// The last frame that it stands for.
     pub(super) seq: u64,
     pub(super) summary: Summary,
@@ -122,7 +127,7 @@ fn summary(dir: &Path, journal: &Path, last: u64) -> Result<(Summary, u64), Jour
         }
     }
     let (seq, mut summary, mut active) =
-        kept.map_or_else(Default::default, |Kept { seq, summary, active }| (seq, summary, active));
+        kept.map_or_else(Default::default, |Kept { seq, summary, active, .. }| (seq, summary, active));
     for entry in Reader::open(journal, seq + 1) {
         let entry = entry?;
         if active == 0 || recorder::is_activity(entry.kind) {
@@ -134,5 +139,6 @@ fn summary(dir: &Path, journal: &Path, last: u64) -> Result<(Summary, u64), Jour
 }
 
 fn kept_summary(path: &Path) -> Option<Kept> {
-    serde_json::from_slice(&fs::read(path).ok()?).ok()
+    let kept: Kept = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    (kept.fold == FOLD).then_some(kept)
 }

@@ -1,7 +1,7 @@
 //! Rows of sessions, and of the workspaces that outlive them.
 
-use super::{Store, StoreError, session_id};
-use crate::{api, clock, id::SessionId, spec::Spec};
+use super::{Store, StoreError, session_id, usage};
+use crate::{api, clock, id::SessionId, spec::Spec, summary::Row};
 
 /// A session to be put on record.
 #[derive(Clone, Copy, Debug)]
@@ -48,19 +48,25 @@ impl Store {
         Ok(())
     }
 
-    /// Keeps a session as it ended.
-    pub async fn set_ended(&self, view: &api::Session) -> Result<(), StoreError> {
+    /// Keeps a session as it ended, with what it used. Where that is not known it can be kept later: see
+    /// [`Store::without_usage`].
+    pub async fn set_ended(&self, view: &api::Session, used: Option<&[Row]>) -> Result<(), StoreError> {
         let ended = view.ended_at.map_or_else(clock::now, clock::micros);
+        let mut transaction = self.pool.begin().await?;
+        if let Some(rows) = used {
+            usage::put(&mut transaction, view, rows).await?;
+        }
         sqlx::query("UPDATE sessions SET view = ?, ended_at = ? WHERE id = ?")
             .bind(serde_json::to_string(view)?)
             .bind(ended.cast_signed())
             .bind(view.id.to_string())
-            .execute(&self.pool)
+            .execute(&mut *transaction)
             .await?;
+        transaction.commit().await?;
         Ok(())
     }
 
-    /// Removes a session's rows.
+    /// Removes a session's rows, but for what it used.
     pub async fn delete(&self, id: SessionId) -> Result<(), StoreError> {
         sqlx::query("DELETE FROM sessions WHERE id = ?").bind(id.to_string()).execute(&self.pool).await?;
         Ok(())

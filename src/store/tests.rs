@@ -5,6 +5,8 @@ use crate::{
     spec::{Profile, Spec, User},
 };
 
+mod usage;
+
 async fn store() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().expect("a folder");
     let store = Store::open(&dir.path().join("s.db")).await.expect("a store");
@@ -67,7 +69,7 @@ async fn a_session_is_live_until_it_has_ended() {
     assert_eq!(store.spec(view.id).await.expect("a row"), Some(spec));
     view.phase = Phase::Ended;
     view.ended_at = Some(view.created_at);
-    store.set_ended(&view).await.expect("stored");
+    store.set_ended(&view, None).await.expect("stored");
     assert!(store.live().await.expect("ids").is_empty());
     // A view that comes late does not bring it back to life.
     let late = Session { phase: Phase::Running, ..view.clone() };
@@ -133,7 +135,7 @@ async fn a_workspace_is_one_sessions_at_a_time_and_its_users_alone() {
     let other = store.claim_workspace("w", "bob@example.org", SessionId::new()).await.expect("asked");
     assert_ne!(other.expect("another user's is another"), volume);
     first.ended_at = Some(first.created_at);
-    store.set_ended(&first).await.expect("ended");
+    store.set_ended(&first, None).await.expect("ended");
     let next = store.claim_workspace("w", "ada@example.org", SessionId::new()).await.expect("asked");
     assert_eq!(next.expect("free again"), volume);
 }
@@ -151,11 +153,38 @@ async fn a_new_token_logs_browsers_out_and_a_purge_takes_seats_and_cursors_along
     store.insert_seat("s", view.id).await.expect("inserted");
     store.set_cursor("d", view.id, 7).await.expect("set");
     assert_eq!(store.session_of_seat("s").await.expect("asked"), Some(view.id));
-    assert_eq!(store.cursor("d", view.id).await.expect("asked"), 7);
+    let unsent = Unsent { id: view.id, cursor: 7, ended: false };
+    assert_eq!(store.unsent("d").await.expect("asked"), [unsent]);
+    assert_eq!(store.unsent("e").await.expect("asked"), [Unsent { cursor: 0, ..unsent }]);
+    store.set_cursor("d", view.id, ALL_SENT).await.expect("set");
+    assert_eq!(store.unsent("d").await.expect("asked"), []);
     store.delete(view.id).await.expect("deleted");
     assert_eq!(store.session_of_seat("s").await.expect("asked"), None);
     store.set_cursor("d", view.id, 9).await.expect("ignored");
-    assert_eq!(store.cursor("d", view.id).await.expect("asked"), 0);
+    assert_eq!(store.unsent("d").await.expect("asked"), []);
+}
+
+#[tokio::test]
+async fn sums_and_their_cursors_are_kept_together_and_by_destination() {
+    let (_dir, store) = store().await;
+    let (view, spec) = session("a@b");
+    put(&store, &view, &spec, "v").await;
+    let sums = |state: &str| Sums {
+        series: vec![("s".to_owned(), state.to_owned())],
+        parts: vec![(view.id, state.to_owned())],
+    };
+    for state in ["1", "2"] {
+        let step = SumsStep { sums: sums(state), cursors: vec![(view.id, 5)], over: Vec::new() };
+        store.keep_sums("d", "d/metrics", &step).await.expect("kept");
+        assert_eq!(store.sums("d").await.expect("read"), sums(state));
+    }
+    assert_eq!(store.sums("e").await.expect("read"), Sums::default());
+    assert_eq!(store.unsent("d/metrics").await.expect("asked")[0].cursor, 5);
+    assert_eq!(store.unsent("d").await.expect("asked")[0].cursor, 0);
+    let step = SumsStep { over: vec![view.id], cursors: vec![(view.id, ALL_SENT)], ..SumsStep::default() };
+    store.keep_sums("d", "d/metrics", &step).await.expect("kept");
+    assert_eq!(store.sums("d").await.expect("read"), Sums { parts: Vec::new(), ..sums("2") });
+    assert_eq!(store.unsent("d/metrics").await.expect("asked"), []);
 }
 
 #[tokio::test]

@@ -23,8 +23,14 @@ pub struct Series {
 }
 
 impl Series {
-    /// Takes a request into account, following at most `most` series; says how many points it had.
-    pub(super) fn apply(&mut self, request: &ExportMetricsServiceRequest, most: usize) -> u64 {
+    /// Takes a request into account, following at most `most` series; says how many points it had, and tells
+    /// `grown` by how much each counter's sum changed.
+    pub(super) fn apply(
+        &mut self,
+        request: &ExportMetricsServiceRequest,
+        most: usize,
+        mut grown: impl FnMut(&str, Attributes<'_>, f64),
+    ) -> u64 {
         let mut points = 0;
         let scopes = request.resource_metrics.iter().flat_map(|r| &r.scope_metrics);
         for metric in scopes.flat_map(|s| &s.metrics) {
@@ -38,22 +44,26 @@ impl Series {
             };
             for point in data {
                 points += 1;
-                self.point(&metric.name, point, delta, most);
+                if let Some(more) = self.point(&metric.name, point, delta, most) {
+                    grown(&metric.name, Attributes(&point.attributes), more);
+                }
             }
         }
         points
     }
 
-    fn point(&mut self, name: &str, point: &NumberDataPoint, delta: bool, most: usize) {
+    /// Takes a point into account; says by how much the sum changed, if it counts at all.
+    fn point(&mut self, name: &str, point: &NumberDataPoint, delta: bool, most: usize) -> Option<f64> {
         let value = match point.value {
             Some(Value::AsDouble(value)) if value.is_finite() => value,
             #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
             Some(Value::AsInt(value)) => value as f64,
-            _ => return,
+            _ => return None,
         };
         let key = identity(name, point, delta);
         if let Some((_, last)) = self.series.get_mut(&key) {
-            *last = if delta { *last + value } else { value };
+            let before = std::mem::replace(last, if delta { *last + value } else { value });
+            Some(*last - before)
         } else if self.series.len() < most {
             let said = Attributes(&point.attributes);
             let mut shown: String = name.chars().take(128).collect();
@@ -62,6 +72,9 @@ impl Series {
                 shown.extend(split.chars().take(32));
             }
             self.series.insert(key, (crate::inert::inert(&shown), value));
+            Some(value)
+        } else {
+            None
         }
     }
 

@@ -182,3 +182,63 @@ fn what_is_kept_goes_on_as_what_was() {
     kept.apply(&entries[1]);
     assert_eq!(kept, fold(&entries));
 }
+
+/// The days of a session add up to its totals, and a fold that was kept on the way goes on as if it had not been.
+#[test]
+fn days_add_up_to_the_whole_and_survive_being_kept() {
+    const DAY: u64 = 24 * 3600 * 1_000_000; // µs
+    let counter = |value| {
+        let mut entry = metric("claude_code.commit.count", value, 7, AggregationTemporality::Cumulative);
+        entry.seq = 9;
+        entry
+    };
+    let request = event(vec![
+        text("event.name", "api_request"),
+        text("model", "m"),
+        with("output_tokens", Value::IntValue(3)),
+        with("cost_usd", Value::DoubleValue(0.5)),
+    ]);
+    let tool =
+        event(vec![text("event.name", "tool_result"), text("tool_name", "Bash"), text("success", "false")]);
+    let used = event::Model {
+        model: "m".to_owned(),
+        status: 200,
+        output_tokens: 4,
+        cost_usd: 0.75,
+        ..event::Model::default()
+    };
+    let seen = entry(Kind::Model, serde_json::to_vec(&used).expect("JSON"));
+    let all =
+        [event(vec![text("event.name", "user_prompt")]), request, counter(2.0), tool, seen, counter(5.0)];
+    let (mut summary, mut again) = (Summary::default(), Summary::default());
+    for (n, entry) in all.iter().chain(&all[..5]).enumerate() {
+        let entry = Entry { time: (20_000 + n as u64 / 4) * DAY + n as u64, ..entry.clone() };
+        summary.apply(&entry);
+        again = serde_json::from_str(&serde_json::to_string(&again).expect("JSON")).expect("a summary");
+        again.apply(&entry);
+    }
+    assert_eq!(summary, again);
+    let (mut work, mut models, mut gateway, mut tools) =
+        (Work::default(), Use::default(), Use::default(), ToolUse::default());
+    let rows = summary.usage.rows(19_990 * DAY);
+    assert_eq!(rows[0], Row { day: 19_990, of: Of::Session(Work::default()) }, "the day it was asked for");
+    for row in rows {
+        match row.of {
+            Of::Session(day) => {
+                work.turns += day.turns;
+                work.commits += day.commits;
+            }
+            Of::Model(_, client, seen) => {
+                models.add(&client);
+                gateway.add(&seen);
+            }
+            Of::Tool(_, tool) => tools.add(&tool),
+        }
+    }
+    let totals = summary.totals();
+    assert_eq!((work.turns, totals.turns), (2, 2));
+    assert_eq!(work.commits, summary.counters.sums()["claude_code.commit.count"], "the last value counts");
+    assert_eq!((models.output_tokens, models.cost_usd), (totals.output_tokens, totals.cost_usd));
+    assert_eq!((gateway.calls, gateway.cost_usd), (2, totals.gateway_cost_usd));
+    assert_eq!((tools.calls, tools.failures), (totals.tools, 2));
+}

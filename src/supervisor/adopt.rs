@@ -131,7 +131,7 @@ impl Supervisor {
         if let Some(reason) = &view.reason {
             self.inner.metrics.ended(reason);
         }
-        self.inner.store.set_ended(&view).await?;
+        self.inner.store.set_ended(&view, None).await?;
         if unit.volume == format!("sandbox-{id}") {
             self.inner.engine.remove_volume(&unit.volume).await?;
         } else {

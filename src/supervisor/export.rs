@@ -10,9 +10,11 @@ use tokio_util::io::SyncIoBridge;
 
 use super::{Refusal, Supervisor};
 use crate::{
+    api, clock,
     export::{ExportError, Source, write_bundle},
     id::SessionId,
     lifecycle::{self, Request},
+    prometheus::{self, About, Answers},
     redact::Redactor,
 };
 
@@ -42,6 +44,7 @@ impl Supervisor {
             }
             None => u64::MAX,
         };
+        let prometheus = self.ask_prometheus(&session).await;
         let workspace = if workspace { Some(self.workspace(id).await?) } else { None };
         let (journal, scratch) = (self.journal_dir(id), self.session_dir(id));
         let key = std::sync::Arc::clone(&self.inner.key);
@@ -50,7 +53,17 @@ impl Supervisor {
         let (read, write) = tokio::io::duplex(PIECE * 4);
         let write = SyncIoBridge::new(write);
         let writing = tokio::task::spawn_blocking(move || {
-            let source = Source { session, spec, journal, through, scratch, key: &key, redactor, workspace };
+            let source = Source {
+                session,
+                spec,
+                journal,
+                through,
+                scratch,
+                key: &key,
+                redactor,
+                workspace,
+                prometheus,
+            };
             write_bundle(source, io::BufWriter::with_capacity(PIECE, write)).map(drop)
         });
         self.inner.tracker.spawn(pass_on(read, writing, send, id));
@@ -58,6 +71,22 @@ impl Supervisor {
         let first = pieces.recv().await.transpose()?;
         let rest = ReceiverStream::new(pieces).map(|piece| piece.map_err(io::Error::other));
         Ok(futures_util::stream::iter(first.map(Ok)).chain(rest).boxed())
+    }
+
+    /// What the configured Prometheus says of a session's time, if one is configured.
+    async fn ask_prometheus(&self, session: &api::Session) -> Option<Answers> {
+        let config = &self.inner.config;
+        let about = About {
+            session: session.id,
+            email: &session.user.email,
+            profile: &session.profile,
+            instance: self.inner.instance,
+            listen: config.listen,
+            from: clock::micros(session.created_at) / 1_000_000,
+            to: session.ended_at.map_or_else(clock::now, clock::micros).div_ceil(1_000_000),
+        };
+        let url = &config.prometheus.as_ref()?.url;
+        Some(prometheus::ask(url, &about).await)
     }
 
     /// A live session's workspace, as an unnamed tar.

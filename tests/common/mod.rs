@@ -24,6 +24,7 @@ use sandboxctl::{
 use tempfile::TempDir;
 
 pub mod bundle;
+pub mod collector;
 pub mod screen;
 pub mod stack;
 pub mod stories;

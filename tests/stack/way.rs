@@ -27,8 +27,8 @@ async fn all_parts_are_healthy_together_and_watch_each_other() {
         eventually(&format!("{job} is scraped"), || async { stack.promql(&up).await.len() == 1 }).await;
     }
     let text = async |url: &str| reqwest::get(url).await.expect("it answers").text().await.expect("text");
-    assert!(text(&stack.collector_metrics_url).await.contains("otelcol_process_uptime"));
-    assert!(text(&format!("{}/tracez", stack.zpages_url)).await.contains("html"));
+    assert!(text(&stack.collector_metrics_url).await.contains("\notelcol_process_memory_rss_bytes"));
+    assert!(text(&format!("{}/pipelinez", stack.zpages_url)).await.contains("memory_limiter"));
     let found =
         get(&format!("{}/api/v1/alertmanagers", stack.prometheus_url), &[]).await.expect("they are told");
     assert_eq!(found["data"]["activeAlertmanagers"].as_array().map(Vec::len), Some(1), "{found}");

@@ -1,0 +1,256 @@
+//! `stack backup`: settings and data in one archive.
+//!
+//! What runs is stopped first, since files that are being written to make no backup, and is started again whatever
+//! happens: on a failure, on Ctrl-C, when the terminal is closed. Meanwhile the daemon's destination waits: what
+//! sessions send is in their journals, and goes out afterwards.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, OpenOptions},
+    io::{self, BufWriter, Read},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::StreamExt;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::spawn_blocking,
+};
+use tokio_util::io::{StreamReader, SyncIoBridge};
+
+use super::{
+    archive::Writer,
+    compose::{Compose, step},
+    layout::GUEST,
+    plan::Plan,
+    ps, wait,
+};
+use crate::{
+    cli::{args::stack::Backup, say, usage},
+    clock,
+    config::Config,
+    engine::archive::Archive,
+};
+
+/// How long parts that were stopped may take to be well again.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// A volume, and a container that holds it.
+pub(super) struct Held {
+    /// The volume's name in the stack's file.
+    pub key: String,
+    name: String,
+    /// The container's name.
+    pub container: String,
+    /// Where it is mounted there.
+    pub path: String,
+}
+
+/// `stack backup`.
+pub(super) async fn backup(args: &Backup, dir: &Path, config: &Config) -> anyhow::Result<ExitCode> {
+    let to = &args.file;
+    if to.exists() {
+        return Err(usage(format!("{} is there already; name another file", to.display())));
+    }
+    let partial = partial(to);
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial).map_err(|e| {
+        usage(format!("{}: {e}; name a file in a folder that you can write to", partial.display()))
+    })?;
+    let written = write(file, dir, config).await;
+    let kept = match written {
+        Ok(()) => fs::rename(&partial, to).map_err(Into::into),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = kept {
+        fs::remove_file(&partial).ok();
+        return Err(error);
+    }
+    let size = bytesize::ByteSize::b(fs::metadata(to)?.len()).display().iec();
+    say(&format!("{}: {size}; it holds passwords, keep it safe", to.display()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn write(file: fs::File, dir: &Path, config: &Config) -> anyhow::Result<()> {
+    let compose = Compose::find(dir, config).await?.detached();
+    let plan = Plan::of(&compose).await?;
+    let archive = Archive::connect(&config.docker.socket).await?;
+    let held = hold(&compose, &plan, &present(&plan, &archive).await?).await?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let interrupted = interrupted()?;
+    let before = ps::containers(&compose).await?;
+    let running: Vec<&str> =
+        before.iter().filter(|(_, c)| c.is_up()).map(|(name, _)| name.as_str()).collect();
+
+    let copied = async {
+        if !running.is_empty() {
+            let args = [&["--profile", "all", "stop"], running.as_slice()].concat();
+            compose.run("stopping the stack", &args).await?;
+        }
+        let mut copying = std::pin::pin!(copy(file, dir, &held, &archive, &stop));
+        tokio::select! {
+            copied = &mut copying => copied,
+            () = interrupted => {
+                stop.store(true, Ordering::Relaxed);
+                copying.await.ok();
+                Err(anyhow::anyhow!("interrupted; no backup was written"))
+            }
+        }
+    }
+    .await;
+    let again = start_again(&compose, &running).await;
+    copied.and(again)
+}
+
+async fn start_again(compose: &Compose, running: &[&str]) -> anyhow::Result<()> {
+    if running.is_empty() {
+        return Ok(());
+    }
+    let args = [&["--profile", "all", "start"], running].concat();
+    compose.run("starting the stack again", &args).await?;
+    let parts: Vec<String> = running.iter().map(|part| (*part).to_owned()).collect();
+    match wait::until_well(compose, &parts, PATIENCE).await?.first() {
+        None => Ok(()),
+        Some(trouble) => anyhow::bail!(
+            "{} does not come back: {}; see `sandboxctl stack logs {}`",
+            trouble.part,
+            trouble.found,
+            trouble.part
+        ),
+    }
+}
+
+/// The volumes that there are.
+async fn present<'a>(plan: &'a Plan, archive: &Archive) -> anyhow::Result<Vec<&'a str>> {
+    let mut there = Vec::new();
+    for (key, name) in &plan.volumes {
+        if archive.has_volume(name).await? {
+            there.push(key.as_str());
+        }
+    }
+    Ok(there)
+}
+
+/// A container for each of these volumes: of a part that has none, one is made and not started.
+pub(super) async fn hold(compose: &Compose, plan: &Plan, volumes: &[&str]) -> anyhow::Result<Vec<Held>> {
+    let mut holders = Vec::new();
+    for key in volumes {
+        let holder = plan.parts.iter().find_map(|(part, p)| {
+            let (_, path) = p.volumes.iter().find(|(volume, _)| volume == key)?;
+            Some((part.as_str(), path.clone()))
+        });
+        let Some((part, path)) = holder else {
+            anyhow::bail!("the volume {key} is mounted for writing by no part, and so cannot be reached");
+        };
+        holders.push(((*key).to_owned(), part, path));
+    }
+    let mut there = ps::containers(compose).await?;
+    let missing: BTreeSet<&str> =
+        holders.iter().map(|(_, part, _)| *part).filter(|part| !there.contains_key(*part)).collect();
+    if !missing.is_empty() {
+        let mut args = vec!["--profile", "all", "create", "--no-recreate", "--quiet-pull"];
+        args.extend(missing);
+        compose.run("making the parts' containers", &args).await?;
+        there = ps::containers(compose).await?;
+    }
+    let mut held = Vec::new();
+    for (key, part, path) in holders {
+        let Some(container) = there.get(part) else {
+            anyhow::bail!("Compose made no container for {part}; see `sandboxctl stack status`");
+        };
+        let name = plan.volumes.get(&key).cloned().unwrap_or_default();
+        held.push(Held { key, name, container: container.name.clone(), path });
+    }
+    Ok(held)
+}
+
+async fn copy(
+    file: fs::File,
+    dir: &Path,
+    held: &[Held],
+    archive: &Archive,
+    stop: &Arc<AtomicBool>,
+) -> anyhow::Result<()> {
+    let line = step("writing the backup");
+    let mut writer = Writer::new(BufWriter::new(file), clock::timestamp(clock::now()).to_string());
+    settings(dir, &mut writer)?;
+    for Held { key, name, container, path } in held {
+        line.set_message(key.clone());
+        let pieces = Box::pin(archive.read(container, path));
+        let pieces = pieces.map(|piece| piece.map_err(io::Error::other));
+        let (key, name, stop) = (key.clone(), name.clone(), stop.clone());
+        let mut from = Stoppable { inner: SyncIoBridge::new(StreamReader::new(pieces)), stop };
+        writer = spawn_blocking(move || -> io::Result<_> {
+            writer.volume(&key, &name, &mut from)?;
+            // What the engine still has to say is how it went.
+            io::copy(&mut from, &mut io::sink())?;
+            Ok(writer)
+        })
+        .await??;
+    }
+    let file = spawn_blocking(move || writer.finish()?.into_inner().map_err(io::IntoInnerError::into_error))
+        .await??;
+    file.sync_all()?;
+    line.finish_and_clear();
+    Ok(())
+}
+
+/// Everything in the stack's folder but the guest, which is no setting.
+fn settings<W: io::Write>(dir: &Path, writer: &mut Writer<W>) -> anyhow::Result<()> {
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let mut entries: Vec<_> = fs::read_dir(&folder)?.collect::<io::Result<_>>()?;
+        entries.sort_by_key(fs::DirEntry::file_name);
+        for entry in entries {
+            let (path, kind) = (entry.path(), entry.file_type()?);
+            if kind.is_dir() {
+                folders.push(path);
+            } else if kind.is_file() && path != dir.join(GUEST) {
+                let mode = entry.metadata()?.permissions().mode() & 0o777;
+                writer.setting(path.strip_prefix(dir)?, mode, &fs::read(&path)?)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whoever wants us to end: from now on they are heard, and do not end the process.
+fn interrupted() -> io::Result<impl Future<Output = ()>> {
+    let mut int = signal(SignalKind::interrupt())?;
+    let mut term = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    Ok(async move {
+        tokio::select! {
+            _ = int.recv() => {}
+            _ = term.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    })
+}
+
+/// A reader that fails once it is told to.
+struct Stoppable<R> {
+    inner: R,
+    stop: Arc<AtomicBool>,
+}
+
+impl<R: Read> Read for Stoppable<R> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(io::Error::other("interrupted"));
+        }
+        self.inner.read(to)
+    }
+}
+
+fn partial(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".partial");
+    PathBuf::from(name)
+}

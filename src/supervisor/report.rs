@@ -1,0 +1,120 @@
+//! Reports: what is kept of the ended, and what the living have used so far.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::MutexGuard;
+
+use super::{Refusal, Supervisor};
+use crate::{
+    api::{self, ReportGroup, ReportQuery},
+    clock,
+    id::SessionId,
+    journal::Reader,
+    report::{self, Payer, Question, Sums},
+    summary::{Row, Summary},
+};
+
+/// A session that is not kept yet: whose it is, and what it used so far.
+struct Open {
+    id: SessionId,
+    payer: Payer,
+    rows: Vec<Row>,
+}
+
+impl Supervisor {
+    /// Adds up what was used.
+    pub async fn report(&self, query: &ReportQuery) -> Result<api::Report, Refusal> {
+        let now = clock::timestamp(clock::now());
+        let today = now.to_zoned(jiff::tz::TimeZone::UTC).date();
+        let by = query.by.as_deref().unwrap_or("user");
+        let question = Question::new(by, query.since.as_deref(), query.until.as_deref(), today)
+            .map_err(|error| Refusal::Invalid { field: error.field(), problem: error.to_string() })?;
+        self.fill_usage().await?;
+        // The living first: one that ends meanwhile is kept too, and left out there.
+        let open = self.open_usage().await?;
+        let groups = self.sums(&question, &open).await?;
+        let total = self.sums(&question.total(), &open).await?.into_values().next().unwrap_or_default();
+        Ok(api::Report {
+            rows: report::lines(&question, groups),
+            total: report::line(&question, ReportGroup::default(), &total),
+            by: question.by,
+            since: question.since,
+            until: question.until,
+            made_at: now,
+        })
+    }
+
+    async fn sums(&self, question: &Question, open: &[Open]) -> Result<BTreeMap<ReportGroup, Sums>, Refusal> {
+        let without: Vec<SessionId> = open.iter().map(|session| session.id).collect();
+        let mut groups = self.inner.store.usage(question, &without).await?;
+        for session in open {
+            for (group, sums) in report::add_up(question, &session.payer, &session.rows) {
+                groups.entry(group).or_default().add(&sums);
+            }
+        }
+        Ok(groups)
+    }
+
+    /// What the living have used, and those that are not taken over yet.
+    async fn open_usage(&self) -> Result<Vec<Open>, Refusal> {
+        let mut open = Vec::new();
+        for handle in self.all_live() {
+            let view = handle.view();
+            let created = clock::micros(view.created_at);
+            let rows = handle.recorder.with_summary(|summary| summary.usage.rows(created));
+            open.push(Open { id: view.id, payer: Payer::of(&view), rows });
+        }
+        let waiting: Vec<SessionId> = self.waiting_lock().keys().copied().collect();
+        for id in waiting {
+            if let Some(view) = self.inner.store.view(id).await? {
+                let rows = self.used(&view).await;
+                open.push(Open { id, payer: Payer::of(&view), rows });
+            }
+        }
+        Ok(open)
+    }
+
+    /// Keeps what those used that ended under a daemon which did not keep it.
+    pub(super) async fn fill_usage(&self) -> Result<(), Refusal> {
+        for id in self.inner.store.without_usage().await? {
+            let one_at_a_time = self.inner.filling.lock().await;
+            self.keep_usage(&one_at_a_time, id).await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps what an ended session used, as its journal tells, unless that is kept already.
+    pub(super) async fn keep_usage(&self, _: &MutexGuard<'_, ()>, id: SessionId) -> Result<(), Refusal> {
+        let Some(view) = self.inner.store.view(id).await? else { return Ok(()) };
+        if self.inner.store.has_usage(id).await? {
+            return Ok(());
+        }
+        let rows = self.used(&view).await;
+        if self.inner.cancel.is_cancelled() {
+            // What was read may be a part.
+            return Err(Refusal::Stopping);
+        }
+        Ok(self.inner.store.keep_usage(&view, &rows).await?)
+    }
+
+    /// What a session used, as far as its journal can be read.
+    async fn used(&self, view: &api::Session) -> Vec<Row> {
+        let (id, created) = (view.id, clock::micros(view.created_at));
+        let (journal, cancel) = (self.journal_dir(id), self.inner.cancel.clone());
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut summary = Summary::default();
+            for entry in Reader::open(&journal, 1) {
+                match entry {
+                    Ok(_) if cancel.is_cancelled() => break,
+                    Ok(entry) => summary.apply(&entry),
+                    Err(error) => {
+                        tracing::warn!(session = %id, %error, "a journal breaks off; what it used counts up to there");
+                        break;
+                    }
+                }
+            }
+            summary.usage.rows(created)
+        });
+        reading.await.unwrap_or_default()
+    }
+}
