@@ -38,7 +38,8 @@ pub const EXCUSES: &[(&str, &str)] = &[
 ];
 
 /// Fields of events that no session here has: `event.field`, or `*.field` wherever it stands.
-pub const FIELDS: [(&str, &str); 10] = [
+pub const FIELDS: [(&str, &str); 11] = [
+    ("user_prompt.delivery_mode", "only of a prompt that had to wait"),
     ("api_request.marketplace_name", "no plugin was used"),
     ("api_request.plugin_name", "no plugin was used"),
     ("compaction.error", "it went well"),

@@ -29,9 +29,18 @@ claude -p 'Ask an agent to look around'
 rm hello-from-the-demo.txt
 claude -p 'Read the file'
 claude -c -p '/compact'
-said() { echo "{\"type\":\"user\",\"message\":{\"role\":\"user\",\"content\":\"$1\"}}"; }
-(said 'What day is it'; sleep 5; said 'Use mcp__notes__add'; sleep 2) \
-  | claude -p --input-format stream-json --output-format stream-json --verbose > /dev/null
+# The MCP server is there some time after the client is: it is asked for until it was used.
+coproc claude { claude -p --input-format stream-json --output-format stream-json --verbose; }
+ask() {
+  echo "{\"type\":\"user\",\"message\":{\"role\":\"user\",\"content\":\"$1\"}}" >&"${claude[1]}"
+  used=
+  while read -r line <&"${claude[0]}" && [[ $line != *'"num_turns"'* ]]; do
+    [[ $line != *'"name":"mcp__notes__add"'* ]] || used=yes
+  done
+}
+for _ in 1 2 3 4 5 6 7 8; do ask 'Use mcp__notes__add'; [ -z "$used" ] || break; sleep 1; done
+exec {claude[1]}>&-
+cat <&"${claude[0]}" > /dev/null
 curl -sS -m 2 http://example.org
 true"#;
 
