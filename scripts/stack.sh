@@ -37,7 +37,8 @@ ensure_stack_parts() {
         ;;
     esac
   done
-  rm -rf "${STACK:?}/building"
+  # Unless another run still builds.
+  flock -n "$STACK/lock" rm -rf "${STACK:?}/building" || true
 }
 
 ensure_go_part() {
