@@ -104,18 +104,18 @@ async fn write(file: fs::File, dir: &Path, config: &Config) -> anyhow::Result<()
         }
     }
     .await;
-    let again = start_again(&compose, &running).await;
+    let again = start_again(&compose, &plan, &running).await;
     copied.and(again)
 }
 
-async fn start_again(compose: &Compose, running: &[&str]) -> anyhow::Result<()> {
+async fn start_again(compose: &Compose, plan: &Plan, running: &[&str]) -> anyhow::Result<()> {
     if running.is_empty() {
         return Ok(());
     }
     let args = [&["--profile", "all", "start"], running].concat();
     compose.run("starting the stack again", &args).await?;
     let parts: Vec<String> = running.iter().map(|part| (*part).to_owned()).collect();
-    match wait::until_well(compose, &parts, PATIENCE).await?.first() {
+    match wait::until_well(compose, plan, &parts, PATIENCE).await?.first() {
         None => Ok(()),
         Some(trouble) => anyhow::bail!(
             "{} does not come back: {}; see `sandboxctl stack logs {}`",

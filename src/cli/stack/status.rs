@@ -9,7 +9,7 @@ use super::{
     compose::Compose,
     layout::COMPOSE,
     plan::{Address, Plan},
-    ps::{self, Condition, Container},
+    ps::{self, Condition},
 };
 use crate::{
     api::Destination,
@@ -69,14 +69,14 @@ async fn parts(dir: &Path, config: &Config) -> anyhow::Result<Vec<Part>> {
     }
     let compose = Compose::find(dir, config).await?;
     let (plan, containers) = (Plan::of(&compose).await?, ps::containers(&compose).await?);
-    let part = |(name, part): (String, super::plan::Part)| {
-        let container = containers.get(&name);
-        let state = container.map_or(Condition::Absent, Container::condition);
+    let part = |(name, part): (&String, &super::plan::Part)| {
+        let container = containers.get(name);
+        let state = plan.condition(name, container);
         let ended = matches!(state, Condition::Ended | Condition::Restarting);
         let exit_code = container.filter(|_| ended).map(|c| c.exit_code);
-        Part { name, state, exit_code, addresses: part.addresses }
+        Part { name: name.clone(), state, exit_code, addresses: part.addresses.clone() }
     };
-    Ok(plan.parts.into_iter().map(part).collect())
+    Ok(plan.parts.iter().map(part).collect())
 }
 
 fn render(report: &Report, on_terminal: bool) -> String {

@@ -11,7 +11,8 @@ use tokio::time::sleep;
 
 use super::{
     compose::{Compose, ComposeError},
-    ps::{self, Condition, Container},
+    plan::Plan,
+    ps::{self, Condition},
 };
 use crate::inert::inert;
 
@@ -36,6 +37,7 @@ pub(super) struct Trouble {
 /// Waits until all of these parts are well; those that are not, by the end or for good, come back.
 pub(super) async fn until_well(
     compose: &Compose,
+    plan: &Plan,
     parts: &[String],
     patience: Duration,
 ) -> Result<Vec<Trouble>, ComposeError> {
@@ -49,7 +51,7 @@ pub(super) async fn until_well(
         let mut wrong = Vec::new();
         for part in parts {
             let container = containers.get(part);
-            let condition = container.map_or(Condition::Absent, Container::condition);
+            let condition = plan.condition(part, container);
             let fallen = falls.entry(part).or_default();
             *fallen += u32::from(condition == Condition::Restarting);
             board.show(part, condition);
