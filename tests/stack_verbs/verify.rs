@@ -14,10 +14,13 @@ use serde_json::{Value, json};
 
 use crate::common::{Daemon, Rung};
 
+/// A signal, and a request's body.
+type Arrived = (String, Vec<u8>);
+
 /// What arrived, by signal; and the backend that keeps nothing.
 #[derive(Clone, Default)]
 struct Played {
-    arrived: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    arrived: Arc<Mutex<Vec<Arrived>>>,
     forgetful: &'static str,
 }
 
