@@ -61,7 +61,7 @@ impl Address {
 const KNOWN: [(&str, u16, &str, bool); 12] = [
     ("collector", 4317, "OTLP over gRPC", false),
     ("collector", 4318, "OTLP over HTTP", true),
-    ("collector", 8888, "the collector's own metrics", true),
+    ("collector", 8888, "own metrics", true),
     ("collector", 8889, "metrics for scraping", true),
     ("collector", 13133, "health check", true),
     ("collector", 55679, "zpages", true),

@@ -85,7 +85,9 @@ pub(super) async fn up(args: &Up, dir: &Path, client: &Client, config: &Config) 
     }
     tell(args.json, &compose, &plan, &wanted, &laid.kept, &troubles).await?;
     if troubles.is_empty() && !args.json {
-        tell_passwords(dir)?;
+        if wanted.iter().any(|part| part == "grafana") {
+            tell_password(dir)?;
+        }
         tell_forwarding(client, &plan).await?;
     }
     Ok(if troubles.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -199,7 +201,7 @@ async fn tell(
     Ok(())
 }
 
-fn tell_passwords(dir: &Path) -> anyhow::Result<()> {
+fn tell_password(dir: &Path) -> anyhow::Result<()> {
     let at = dir.join(ENV);
     if Settings::read(dir).get("GRAFANA_ADMIN_PASSWORD").is_some() {
         say(&format!(
