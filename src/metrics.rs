@@ -19,6 +19,7 @@ use crate::{
 
 mod family;
 pub mod otlp;
+mod zeros;
 
 pub use family::{Data, Family, Sample, text};
 
@@ -328,6 +329,10 @@ impl<const N: usize> Default for Counts<N> {
 impl<const N: usize> Counts<N> {
     fn add(&self, values: [&'static str; N]) {
         *lock(&self.0).entry(values).or_insert(0) += 1;
+    }
+
+    fn begin(&self, all: impl IntoIterator<Item = [&'static str; N]>) {
+        lock(&self.0).extend(all.into_iter().map(|values| (values, 0)));
     }
 
     fn family(&self, name: &'static str, help: &'static str, labels: [&'static str; N]) -> Family {

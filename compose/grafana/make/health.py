@@ -126,7 +126,7 @@ def collector(it):
 
     def each(verb, name):
         kinds = {"points": "metric_points", "logs": "log_records", "spans": "spans"}
-        return [prometheus(rate(f"otelcol_{verb}_{kind}", name), "{{%s}} %s" % (name, label)) for label, kind in kinds.items()]
+        return [prometheus(rate(f"otelcol_{verb}_{kind}_total", name), "{{%s}} %s" % (name, label)) for label, kind in kinds.items()]
 
     it.row("Collector")
     it.add(
@@ -136,7 +136,7 @@ def collector(it):
         graph("Sent", "Points, log records and spans a second, by exporter.", each("exporter_sent", "exporter"), none="no collector"),
         graph("Failed", "What an exporter gave up, a second; with queues on disk nothing should be.", each("exporter_send_failed", "exporter"), none="none"),
         graph("Queues", "How full each exporter's queue is.", prometheus(QUEUE, "{{exporter}}"), "percentunit", min=0, max=1, none="no collector"),
-        graph("Memory", "Resident memory of the collector.", prometheus("max by (instance) (otelcol_process_memory_rss)", "{{instance}}"), "bytes", min=0, none="no collector"),
+        graph("Memory", "Resident memory of the collector.", prometheus("max by (instance) (otelcol_process_memory_rss_bytes)", "{{instance}}"), "bytes", min=0, none="no collector"),
         graph("Refused", "What the collector did not take, a second: its memory limit at work.", each("receiver_refused", "receiver"), none="none"),
     )
 

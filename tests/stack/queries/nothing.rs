@@ -54,12 +54,12 @@ pub const FIELDS: [(&str, &str); 10] = [
 /// Metrics that are not there before something goes wrong.
 const METRICS: &[(&str, &str)] = &[
     ("loki_discarded_samples_total", "Loki took every line"),
-    ("otelcol_exporter_enqueue_failed_log_records", "no queue was full"),
-    ("otelcol_exporter_enqueue_failed_metric_points", "no queue was full"),
-    ("otelcol_exporter_enqueue_failed_spans", "no queue was full"),
-    ("otelcol_exporter_send_failed_log_records", "nothing was given up"),
-    ("otelcol_exporter_send_failed_metric_points", "nothing was given up"),
-    ("otelcol_exporter_send_failed_spans", "nothing was given up"),
+    ("otelcol_exporter_enqueue_failed_log_records_total", "no queue was full"),
+    ("otelcol_exporter_enqueue_failed_metric_points_total", "no queue was full"),
+    ("otelcol_exporter_enqueue_failed_spans_total", "no queue was full"),
+    ("otelcol_exporter_send_failed_log_records_total", "nothing was given up"),
+    ("otelcol_exporter_send_failed_metric_points_total", "nothing was given up"),
+    ("otelcol_exporter_send_failed_spans_total", "nothing was given up"),
 ];
 
 /// Why a query may find nothing.

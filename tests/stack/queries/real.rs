@@ -13,7 +13,7 @@ use crate::common::{
     bundle::{Bundle, attribute_values},
     eventually,
     stack::Stack,
-    stories::ask,
+    stories::{ask, names},
 };
 
 /// What everybody does without typing: writes, reads, commits, opens a pull request, sends an agent, uses an MCP
@@ -41,6 +41,8 @@ pub struct Real {
     prompt: String,
     trace: String,
     ended: Vec<Session>,
+    /// How often they asked for a connection; none was allowed.
+    egress: f64,
 }
 
 impl Real {
@@ -57,12 +59,15 @@ impl Real {
         let typed = daemon.ended(&types).await;
         let bundle = daemon.export(&works).await;
         arrived(stack, &works, &types, &bundle).await;
+        let timelines = [bundle.lines("events.jsonl"), daemon.export(&types).await.lines("events.jsonl")];
+        let egress: usize = timelines.iter().map(|lines| names(lines, "egress").len()).sum();
         let prompt = attribute_values(&bundle.lines("telemetry/logs.jsonl").into(), "prompt.id");
         Real {
             session: works.id.to_string(),
             prompt: prompt[0]["stringValue"].as_str().expect("an id").to_owned(),
             trace: works.id.to_string().replace('-', ""),
             ended: vec![worked, typed],
+            egress: egress as f64,
         }
     }
 
@@ -84,7 +89,7 @@ impl Real {
             (gained("claude_code_pull_request_count_total"), 1.0),
             (gained("sandboxctl_model_cost_usd_total"), sum(|t| t.gateway_cost_usd)),
             (gained("sandboxctl_hooks_total{decision=\"deny\"}"), 1.0),
-            (gained("sandboxctl_egress_total{result=\"denied\"}"), 1.0),
+            (gained("sandboxctl_egress_total{result=\"denied\"}"), self.egress),
             (gained("sandboxctl_session_starts_total{result=\"started\"}"), 2.0),
             (gained("sandboxctl_session_ends_total"), 2.0),
         ]
@@ -156,8 +161,10 @@ async fn arrived(stack: &Stack, session: &Session, typed: &Session, bundle: &Bun
         found.first().is_some_and(|s| s.value() >= logs as f64)
     })
     .await;
+    // The daemon tells of itself every 15 s.
+    let ends = "sum(sandboxctl_session_ends_total) == 2";
     for metric in
-        ["claude_code_pull_request_count_total", "claude_code_active_time_seconds_total{type=\"user\"}"]
+        [ends, "claude_code_pull_request_count_total", "claude_code_active_time_seconds_total{type=\"user\"}"]
     {
         eventually(&format!("Prometheus has {metric}"), || async { !stack.promql(metric).await.is_empty() })
             .await;
