@@ -141,7 +141,7 @@ fn built_compose() -> Option<PathBuf> {
     if std::env::var_os("SANDBOXCTL_COMPOSE").is_some() {
         return None;
     }
-    let built = Path::new(&std::env::var_os("SANDBOXCTL_STACK")?).join("docker-compose");
+    let built = Path::new(&std::env::var_os("SANDBOXCTL_STACK")?).join("bin/docker-compose");
     built.is_file().then_some(built)
 }
 
