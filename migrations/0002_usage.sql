@@ -8,27 +8,28 @@ CREATE TABLE payers (
     profile TEXT NOT NULL
 ) STRICT;
 
+-- The rows of each kind add up to the whole by themselves, so a report reads one of them.
 CREATE TABLE usage (
-    session               TEXT NOT NULL REFERENCES payers (session) ON DELETE CASCADE,
-    day                   INTEGER NOT NULL,
     kind                  TEXT NOT NULL,   -- session, model, tool
+    session               TEXT NOT NULL,
     name                  TEXT NOT NULL,   -- of the model or the tool
-    turns                 REAL NOT NULL DEFAULT 0,
-    lines_added           REAL NOT NULL DEFAULT 0,
-    lines_removed         REAL NOT NULL DEFAULT 0,
-    commits               REAL NOT NULL DEFAULT 0,
-    pull_requests         REAL NOT NULL DEFAULT 0,
-    active_s              REAL NOT NULL DEFAULT 0,
-    calls                 REAL NOT NULL DEFAULT 0,
-    input_tokens          REAL NOT NULL DEFAULT 0,
-    output_tokens         REAL NOT NULL DEFAULT 0,
-    cache_read_tokens     REAL NOT NULL DEFAULT 0,
-    cache_creation_tokens REAL NOT NULL DEFAULT 0,
-    cost_usd              REAL NOT NULL DEFAULT 0,
-    gateway_calls         REAL NOT NULL DEFAULT 0,
-    gateway_cost_usd      REAL NOT NULL DEFAULT 0,
-    failures              REAL NOT NULL DEFAULT 0,
-    duration_ms           REAL NOT NULL DEFAULT 0,
-    PRIMARY KEY (session, day, kind, name)
+    day                   INTEGER NOT NULL,
+    turns                 REAL NOT NULL,
+    lines_added           REAL NOT NULL,
+    lines_removed         REAL NOT NULL,
+    commits               REAL NOT NULL,
+    pull_requests         REAL NOT NULL,
+    active_s              REAL NOT NULL,
+    calls                 REAL NOT NULL,
+    input_tokens          REAL NOT NULL,
+    output_tokens         REAL NOT NULL,
+    cache_read_tokens     REAL NOT NULL,
+    cache_creation_tokens REAL NOT NULL,
+    cost_usd              REAL NOT NULL,
+    gateway_calls         REAL NOT NULL,
+    gateway_cost_usd      REAL NOT NULL,
+    tools                 REAL NOT NULL,
+    tool_failures         REAL NOT NULL,
+    tool_ms               REAL NOT NULL,
+    PRIMARY KEY (kind, session, name, day)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX usage_day ON usage (day);

@@ -6,7 +6,7 @@ use jiff::{ToSpan, civil::Date};
 
 use crate::{
     api::{By, ReportGroup, ReportModels, ReportRow, ReportTools, ReportWork, Session},
-    summary::{Of, Row, ToolUse, Use, Work},
+    summary::{Of, Row, Used},
 };
 
 pub mod html;
@@ -64,19 +64,19 @@ pub struct Question {
     pub since: Option<Date>,
     /// Last day.
     pub until: Date,
-    /// Which rows of usage have a part in it.
-    pub parts: Parts,
+    /// Which rows of usage it is about.
+    pub rows: Rows,
 }
 
-/// Kinds of rows of usage.
+/// Kinds of rows of usage: each alone adds up to the whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parts {
-    /// Of sessions themselves.
-    pub work: bool,
+pub enum Rows {
+    /// Of sessions.
+    Sessions,
     /// Of models.
-    pub models: bool,
+    Models,
     /// Of tools.
-    pub tools: bool,
+    Tools,
 }
 
 impl By {
@@ -144,19 +144,17 @@ impl Question {
         if let Some(since) = since.filter(|since| *since > until) {
             return Err(AskError::Backwards { since, until });
         }
-        let (model, tool) = (by.contains(&By::Model), by.contains(&By::Tool));
-        let parts = Parts { work: !model && !tool, models: !tool, tools: !model };
-        Ok(Question { by, since, until, parts })
+        let rows = match (by.contains(&By::Model), by.contains(&By::Tool)) {
+            (true, _) => Rows::Models,
+            (_, true) => Rows::Tools,
+            _ => Rows::Sessions,
+        };
+        Ok(Question { by, since, until, rows })
     }
 
     /// The first and the last day, as days since the Unix epoch.
     pub fn span(&self) -> (u32, u32) {
         (self.since.map_or(0, epoch_day), epoch_day(self.until))
-    }
-
-    /// The question after all of it together.
-    pub fn total(&self) -> Question {
-        Question { by: Vec::new(), ..self.clone() }
     }
 }
 
@@ -196,63 +194,33 @@ impl Payer {
     }
 }
 
-/// Sums of some rows of usage. Counts too are numbers with a fraction: what clients make up has no other bound.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Sums {
-    /// Sessions.
-    pub sessions: u64,
-    /// What was done.
-    pub work: WorkSums,
-    /// Calls, input, output, cache read, cache written.
-    pub model: [f64; 5],
-    /// As the client reckons.
-    pub cost_usd: f64,
-    /// As the gateway saw.
-    pub gateway_calls: f64,
-    /// As the gateway saw.
-    pub gateway_cost_usd: f64,
-    /// Uses, failures, milliseconds.
-    pub tool: [f64; 3],
-}
+/// How many amounts there are: those of [`amounts`].
+pub const AMOUNTS: usize = 17;
 
-/// Turns, lines added and removed, commits, pull requests, seconds at work.
-pub type WorkSums = [f64; 6];
-
-impl Sums {
-    /// Adds the sums of other sessions.
-    pub fn add(&mut self, more: &Sums) {
-        self.sessions += more.sessions;
-        let each = |to: &mut [f64], from: &[f64]| to.iter_mut().zip(from).for_each(|(a, b)| *a += b);
-        each(&mut self.work, &more.work);
-        each(&mut self.model, &more.model);
-        each(&mut self.tool, &more.tool);
-        self.cost_usd += more.cost_usd;
-        self.gateway_calls += more.gateway_calls;
-        self.gateway_cost_usd += more.gateway_cost_usd;
-    }
-
-    fn take(&mut self, of: &Of) {
-        match of {
-            Of::Session(Work { turns, lines_added, lines_removed, commits, pull_requests, active_s }) => {
-                let work = [count(*turns), *lines_added, *lines_removed, *commits, *pull_requests, *active_s];
-                self.work.iter_mut().zip(work).for_each(|(a, b)| *a += b);
-            }
-            Of::Model(_, client, gateway) => {
-                let Use {
-                    calls, input_tokens, output_tokens, cache_read_tokens, cache_creation_tokens, ..
-                } = client;
-                let used = [calls, input_tokens, output_tokens, cache_read_tokens, cache_creation_tokens];
-                self.model.iter_mut().zip(used).for_each(|(a, b)| *a += count(*b));
-                self.cost_usd += client.cost_usd;
-                self.gateway_calls += count(gateway.calls);
-                self.gateway_cost_usd += gateway.cost_usd;
-            }
-            Of::Tool(_, ToolUse { calls, failures, duration_ms }) => {
-                let used = [calls, failures, duration_ms];
-                self.tool.iter_mut().zip(used).for_each(|(a, b)| *a += count(*b));
-            }
-        }
-    }
+/// Turns, lines added and removed, commits, pull requests, seconds at work; calls, input, output, cache read and
+/// written, cost, calls and cost at the gateway; tools, their failures and milliseconds. Counts too have a fraction:
+/// what clients make up has no other bound.
+pub fn amounts(used: &Used) -> [f64; AMOUNTS] {
+    let Used { work, client, gateway, tool } = used;
+    [
+        count(work.turns),
+        work.lines_added,
+        work.lines_removed,
+        work.commits,
+        work.pull_requests,
+        work.active_s,
+        count(client.calls),
+        count(client.input_tokens),
+        count(client.output_tokens),
+        count(client.cache_read_tokens),
+        count(client.cache_creation_tokens),
+        client.cost_usd,
+        count(gateway.calls),
+        gateway.cost_usd,
+        count(tool.calls),
+        count(tool.failures),
+        count(tool.duration_ms),
+    ]
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts beyond 2^53 were made up")]
@@ -260,25 +228,50 @@ fn count(n: u64) -> f64 {
     n as f64
 }
 
+/// Sums of some rows of usage.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Sums {
+    /// Sessions.
+    pub sessions: u64,
+    /// Of each of [`amounts`].
+    pub amounts: [f64; AMOUNTS],
+}
+
+impl Sums {
+    /// Adds the sums of other sessions.
+    pub fn add(&mut self, more: &Sums) {
+        self.sessions += more.sessions;
+        self.take(&more.amounts);
+    }
+
+    fn take(&mut self, more: &[f64; AMOUNTS]) {
+        self.amounts.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+    }
+}
+
 /// Adds up one session's rows, group by group.
 pub fn add_up(question: &Question, payer: &Payer, rows: &[Row]) -> BTreeMap<ReportGroup, Sums> {
     let (first, last) = question.span();
-    let parts = question.parts;
     let mut groups: BTreeMap<ReportGroup, Sums> = BTreeMap::new();
     for row in rows.iter().filter(|row| (first..=last).contains(&row.day)) {
-        let (part, model, tool) = match &row.of {
-            Of::Session(_) => (parts.work, None, None),
-            Of::Model(name, ..) => (parts.models, Some(name), None),
-            Of::Tool(name, _) => (parts.tools, None, Some(name)),
+        let (model, tool) = match (&row.of, question.rows) {
+            (Of::Session, Rows::Sessions) => (None, None),
+            (Of::Model(name), Rows::Models) => (Some(name), None),
+            (Of::Tool(name), Rows::Tools) => (None, Some(name)),
+            _ => continue,
         };
-        if part {
-            let group = group(&question.by, payer, row.day, model, tool);
-            let sums = groups.entry(group).or_default();
-            sums.sessions = 1;
-            sums.take(&row.of);
-        }
+        let sums = groups.entry(group(&question.by, payer, row.day, model, tool)).or_default();
+        sums.sessions = 1;
+        sums.take(&amounts(&row.used));
     }
     groups
+}
+
+/// All groups together; a session may be in several, so whoever adds them up says how many there are.
+pub fn total<'a>(groups: impl IntoIterator<Item = &'a Sums>, sessions: u64) -> Sums {
+    let mut total = Sums::default();
+    groups.into_iter().for_each(|sums| total.take(&sums.amounts));
+    Sums { sessions, ..total }
 }
 
 fn group(by: &[By], payer: &Payer, day: u32, model: Option<&String>, tool: Option<&String>) -> ReportGroup {
@@ -320,13 +313,17 @@ pub fn lines(question: &Question, groups: BTreeMap<ReportGroup, Sums>) -> Vec<Re
 
 /// A line of a report.
 pub fn line(question: &Question, group: ReportGroup, sums: &Sums) -> ReportRow {
-    let Parts { work, models, tools } = question.parts;
+    let (work, models, tools) = match question.rows {
+        Rows::Sessions => (true, true, true),
+        Rows::Models => (false, true, false),
+        Rows::Tools => (false, false, true),
+    };
     // A sum below zero, or beyond all numbers, is of a client that makes things up.
     let whole = |n: f64| n.round() as u64;
     let amount = |n: f64| if n.is_nan() { 0.0 } else { n.clamp(0.0, f64::MAX) };
-    let [turns, added, removed, commits, pull_requests, active] = sums.work;
-    let [calls, input, output, read, written] = sums.model;
-    let [uses, failures, milliseconds] = sums.tool;
+    let [turns, added, removed, commits, pull_requests, active, model @ .., uses, failures, milliseconds] =
+        sums.amounts;
+    let [calls, input, output, read, written, cost, gateway_calls, gateway_cost] = model;
     ReportRow {
         group,
         sessions: sums.sessions,
@@ -344,9 +341,9 @@ pub fn line(question: &Question, group: ReportGroup, sums: &Sums) -> ReportRow {
             output_tokens: whole(output),
             cache_read_tokens: whole(read),
             cache_creation_tokens: whole(written),
-            cost_usd: amount(sums.cost_usd),
-            gateway_calls: whole(sums.gateway_calls),
-            gateway_cost_usd: amount(sums.gateway_cost_usd),
+            cost_usd: amount(cost),
+            gateway_calls: whole(gateway_calls),
+            gateway_cost_usd: amount(gateway_cost),
         }),
         tools: tools.then(|| ReportTools {
             calls: whole(uses),

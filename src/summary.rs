@@ -31,7 +31,7 @@ mod usage;
 
 pub use completeness::Completeness;
 pub use life::Life;
-pub use usage::{Of, Row, Usage, Work, day_of};
+pub use usage::{Of, Row, Usage, Used, Work, day_of};
 
 use attributes::Attributes;
 use completeness::Processes;

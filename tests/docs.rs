@@ -8,7 +8,7 @@ use std::{
 use clap::CommandFactory;
 use sandboxctl::{
     cli::args::Cli,
-    config::{Compression, Config, Forward, ForwardTls, Privacy, Prometheus, Protocol, Tls},
+    config::{Compression, Config, Forward, ForwardTls, Privacy, Prometheus, Protocol, Pushgateway, Tls},
     signal::Signal,
     spec::Profile,
 };
@@ -69,6 +69,7 @@ fn every_key_of_the_configuration_is_documented_and_the_other_way_round() {
         guest: Some("g".into()),
         tls: Some(Tls { cert: "c".into(), key: "k".into() }),
         forward: BTreeMap::from([("NAME".to_owned(), forward)]),
+        pushgateway: Some(Pushgateway { url: String::new() }),
         prometheus: Some(Prometheus { url: String::new() }),
         teams: BTreeMap::from([("NAME".to_owned(), Vec::new())]),
         ..Config::default()

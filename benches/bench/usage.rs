@@ -25,8 +25,8 @@ const FILL: &str = "
         what (kind, name) AS (VALUES ('session', ''), ('model', 'opus'), ('model', 'sonnet'), ('model', 'haiku'),
             ('tool', 'Bash'), ('tool', 'Read'), ('tool', 'Edit'), ('tool', 'Write'), ('tool', 'Grep'),
             ('tool', 'Glob'), ('tool', 'Task'), ('tool', 'WebFetch'), ('tool', 'TodoWrite'), ('tool', 'mcp__a__b'))
-    INSERT INTO usage (session, day, kind, name, turns, calls, input_tokens, output_tokens, cost_usd, gateway_cost_usd)
-    SELECT printf('%08x-0000-7000-8000-000000000000', n), 20300 + n % 365 + day, kind, name, 5, 7, 1000, 200, 0.25, 0.26
+    INSERT INTO usage SELECT kind, printf('%08x-0000-7000-8000-000000000000', n), name, 20300 + n % 365 + day,
+        5, 0, 0, 1, 0, 60, 7, 1000, 200, 90000, 9000, 0.25, 7, 0.26, 30, 1, 4000
     FROM n, day, what;";
 
 /// Rows: the whole of it by what people ask, from the command line to its answer.

@@ -74,30 +74,39 @@ fn figures(page: &mut String, total: &ReportRow) {
     page.push_str("</dl>\n");
 }
 
-/// What a chart has of each row.
+/// What the first chart shows.
 struct Chart {
+    what: &'static str,
+    /// The two bars of a row.
     bars: fn(&ReportRow) -> (f64, f64),
+    /// What a bar's length means.
     says: fn(f64) -> String,
-    /// Class and meaning of the two bars.
+    /// Class and meaning of each of the two.
     keys: [(&'static str, &'static str); 2],
+}
+
+impl Chart {
+    fn of(report: &Report) -> Chart {
+        if report.total.models.is_some() {
+            return Chart { what: "Cost", bars: cost, says: usd, keys: COST };
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a bar has a thousand points at most")]
+        let calls = |row: &ReportRow| row.tools.map_or((0.0, 0.0), |t| (t.calls as f64, t.failures as f64));
+        let keys = [("client", "calls"), ("failed", "failed")];
+        Chart { what: "Calls", bars: calls, says: |n| grouped(n as u64), keys }
+    }
+}
+
+/// The two costs' bars.
+const COST: [(&str, &str); 2] = [("client", "as the client says"), ("gateway", "at the gateway")];
+
+fn cost(row: &ReportRow) -> (f64, f64) {
+    row.models.map_or((0.0, 0.0), |models| (models.cost_usd, models.gateway_cost_usd))
 }
 
 /// Two bars for each group: the client's cost and the gateway's; or, by tool, all calls and those that failed.
 fn groups(page: &mut String, report: &Report) {
-    let cost = report.total.models.is_some();
-    let Chart { bars, says, keys } = if cost {
-        Chart {
-            bars: |row| row.models.map_or((0.0, 0.0), |m| (m.cost_usd, m.gateway_cost_usd)),
-            says: usd,
-            keys: [("client", "as the client says"), ("gateway", "at the gateway")],
-        }
-    } else {
-        Chart {
-            bars: |row| row.tools.map_or((0.0, 0.0), |t| (t.calls as f64, t.failures as f64)),
-            says: |n| grouped(n as u64),
-            keys: [("client", "calls"), ("failed", "failed")],
-        }
-    };
+    let Chart { what, bars, says, keys } = Chart::of(report);
     let mut rows: Vec<&ReportRow> = report.rows.iter().collect();
     rows.sort_by(|a, b| bars(b).0.max(bars(b).1).total_cmp(&bars(a).0.max(bars(a).1)));
     rows.truncate(MOST);
@@ -105,7 +114,6 @@ fn groups(page: &mut String, report: &Report) {
     if most <= 0.0 {
         return;
     }
-    let what = if cost { "Cost" } else { "Calls" };
     let by: Vec<&str> = report.by.iter().map(|by| by.name()).collect();
     head(page, &format!("{what} by {}", by.join(" and ")), &keys);
     let height = rows.len() * GROUP;
@@ -139,11 +147,9 @@ fn groups(page: &mut String, report: &Report) {
 
 /// Two columns for each span of time.
 fn time(page: &mut String, report: &Report) {
-    let cost = |row: &ReportRow| row.models.map_or((0.0, 0.0), |m| (m.cost_usd, m.gateway_cost_usd));
     let most = report.rows.iter().map(|row| cost(row).0.max(cost(row).1)).fold(0.0, f64::max);
     let Some(by) = report.by.first().filter(|_| most > 0.0) else { return };
-    let keys = [("client", "as the client says"), ("gateway", "at the gateway")];
-    head(page, &format!("Cost by {}", by.name()), &keys);
+    head(page, &format!("Cost by {}", by.name()), &COST);
     let (baseline, step) = (TALL + 20.0, 100.0 / report.rows.len() as f64);
     writeln!(
         page,

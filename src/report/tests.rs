@@ -3,7 +3,7 @@ use jiff::civil::date as day;
 use super::*;
 use crate::{
     api::{Report, ReportGroup},
-    summary::{Of, Row, ToolUse, Use, Work},
+    summary::{Of, Row, ToolUse, Use, Used, Work},
 };
 
 fn ask(by: &str, since: Option<&str>, until: Option<&str>) -> Result<Question, AskError> {
@@ -16,25 +16,28 @@ fn payer() -> Payer {
 
 fn rows(at: u32) -> Vec<Row> {
     let used = Use { calls: 2, input_tokens: 10, output_tokens: 20, cost_usd: 0.5, ..Use::default() };
+    let both = Use { calls: 4, input_tokens: 20, output_tokens: 40, cost_usd: 1.0, ..Use::default() };
     let seen = Use { calls: 3, cost_usd: 0.75, ..Use::default() };
     let work = Work { turns: 4, lines_added: 7.0, active_s: 90.0, ..Work::default() };
+    let tool = ToolUse { calls: 5, failures: 1, duration_ms: 2500 };
+    let row = |of, used| Row { day: at, of, used };
+    let all = Used { work, client: both, gateway: seen.clone(), tool: tool.clone() };
+    let opus = Used { client: used.clone(), gateway: seen, ..Used::default() };
     vec![
-        Row { day: at, of: Of::Session(work) },
-        Row { day: at, of: Of::Model("opus".to_owned(), used.clone(), seen) },
-        Row { day: at, of: Of::Model("=haiku".to_owned(), used, Use::default()) },
-        Row {
-            day: at,
-            of: Of::Tool("<b>Bash".to_owned(), ToolUse { calls: 5, failures: 1, duration_ms: 2500 }),
-        },
+        row(Of::Session, all),
+        row(Of::Model("opus".to_owned()), opus),
+        row(Of::Model("=haiku".to_owned()), Used { client: used, ..Used::default() }),
+        row(Of::Tool("<b>Bash".to_owned()), Used { tool, ..Used::default() }),
     ]
 }
 
 fn report(by: &str) -> Report {
     let question = ask(by, Some("7d"), None).expect("a question");
     let used = rows(epoch_day(day(2026, 8, 30)));
-    let total = add_up(&question.total(), &payer(), &used).into_values().next().unwrap_or_default();
+    let groups = add_up(&question, &payer(), &used);
+    let total = total(groups.values(), 1);
     Report {
-        rows: lines(&question, add_up(&question, &payer(), &used)),
+        rows: lines(&question, groups),
         total: line(&question, ReportGroup::default(), &total),
         by: question.by.clone(),
         since: question.since,
@@ -154,7 +157,9 @@ fn numbers_read_well() {
 #[test]
 fn made_up_amounts_stay_numbers() {
     let question = ask("user", None, None).expect("a question");
-    let sums = Sums { cost_usd: f64::INFINITY, model: [f64::MAX; 5], work: [-5.0; 6], ..Sums::default() };
+    let mut sums = Sums::default();
+    sums.amounts[..6].fill(-5.0);
+    sums.amounts[6..].fill(f64::INFINITY);
     let row = line(&question, ReportGroup::default(), &sums);
     assert_eq!(row.models.map(|m| (m.cost_usd, m.input_tokens)), Some((f64::MAX, u64::MAX)));
     assert_eq!(row.work.map(|w| w.turns), Some(0));

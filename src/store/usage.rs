@@ -1,36 +1,91 @@
 //! What sessions used, kept after their records are gone; and its sums, for reports.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
-use sqlx::{Row as _, SqliteConnection};
+use sqlx::{AssertSqlSafe, Row as _, SqliteConnection, sqlite::SqliteRow};
 
 use super::{Store, StoreError, session_id};
 use crate::{
     api::{self, By, ReportGroup},
     id::SessionId,
-    report::{self, Payer, Question, Sums},
-    summary::{Of, Row, ToolUse, Use, Work},
+    report::{self, AMOUNTS, Payer, Question, Rows, Sums},
+    summary::{Of, Row},
 };
 
-/// Every sum of a report, by whatever is asked: what is not asked by is NULL in all rows, and one group.
-const SUMS: &str = "
-    SELECT CASE WHEN ?1 THEN p.email END, CASE WHEN ?2 THEN p.team END, CASE WHEN ?3 THEN p.profile END,
-           CASE WHEN ?4 THEN u.name END, CASE WHEN ?5 THEN u.name END,
-           CASE WHEN ?6 THEN u.day END,
-           CASE WHEN ?7 THEN MAX((u.day + 3) / 7 * 7 - 3, 0) END,
-           CASE WHEN ?8 THEN strftime('%Y-%m', u.day * 86400, 'unixepoch') END,
-           COUNT(DISTINCT u.session),
-           TOTAL(u.turns), TOTAL(u.lines_added), TOTAL(u.lines_removed), TOTAL(u.commits),
-           TOTAL(u.pull_requests), TOTAL(u.active_s),
-           TOTAL(CASE u.kind WHEN 'model' THEN u.calls END),
-           TOTAL(u.input_tokens), TOTAL(u.output_tokens), TOTAL(u.cache_read_tokens),
-           TOTAL(u.cache_creation_tokens), TOTAL(u.cost_usd), TOTAL(u.gateway_calls), TOTAL(u.gateway_cost_usd),
-           TOTAL(CASE u.kind WHEN 'tool' THEN u.calls END), TOTAL(u.failures), TOTAL(u.duration_ms)
-    FROM usage u JOIN payers p USING (session)
-    WHERE u.day BETWEEN ?9 AND ?10
-      AND CASE u.kind WHEN 'session' THEN ?11 WHEN 'model' THEN ?12 ELSE ?13 END
-      AND u.session NOT IN (SELECT value FROM json_each(?14))
-    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8";
+/// The columns of amounts, in the order of [`report::amounts`].
+const COLUMNS: [&str; AMOUNTS] = [
+    "turns",
+    "lines_added",
+    "lines_removed",
+    "commits",
+    "pull_requests",
+    "active_s",
+    "calls",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_creation_tokens",
+    "cost_usd",
+    "gateway_calls",
+    "gateway_cost_usd",
+    "tools",
+    "tool_failures",
+    "tool_ms",
+];
+
+/// What is asked for is added up in two steps: for each session along the table, which lies in that order, and then over
+/// sessions. All of it is made of words that stand here.
+fn sums(question: &Question) -> String {
+    let columns = &COLUMNS[columns(question.rows)];
+    let mut inner = String::from("session");
+    let mut keys = String::new();
+    for by in &question.by {
+        let (name, of_row) = match by {
+            By::User => ("email", None),
+            By::Team => ("team", None),
+            By::Profile => ("profile", None),
+            By::Model | By::Tool => ("name", Some("name")),
+            By::Day => ("day", Some("day")),
+            By::Week => ("week", Some("MAX((day + 3) / 7 * 7 - 3, 0)")),
+            By::Month => ("month", Some("strftime('%Y-%m', day * 86400, 'unixepoch')")),
+        };
+        keys += &format!("{name}, ");
+        inner += &of_row.map(|of_row| format!(", {of_row} AS {name}")).unwrap_or_default();
+    }
+    let each = |form: &dyn Fn(&str) -> String| columns.iter().map(|c| form(c)).collect::<Vec<_>>().join(", ");
+    let within: Vec<String> = (1..=inner.split(" AS ").count()).map(|n| n.to_string()).collect();
+    let over: Vec<String> = (1..=question.by.len()).map(|n| n.to_string()).collect();
+    let group = if over.is_empty() { String::new() } else { format!("GROUP BY {}", over.join(", ")) };
+    format!(
+        "SELECT {keys}COUNT(*), {} FROM
+             (SELECT {inner}, {} FROM usage WHERE {OF_ROWS} GROUP BY {})
+             JOIN payers USING (session) {group}",
+        each(&|c| format!("TOTAL({c})")),
+        each(&|c| format!("TOTAL({c}) AS {c}")),
+        within.join(", "),
+    )
+}
+
+/// The rows that a question is about, without those of some sessions.
+const OF_ROWS: &str =
+    "kind = ?1 AND day BETWEEN ?2 AND ?3 AND session NOT IN (SELECT value FROM json_each(?4))";
+
+/// What rows of a kind have amounts of.
+fn columns(rows: Rows) -> Range<usize> {
+    match rows {
+        Rows::Sessions => 0..AMOUNTS,
+        Rows::Models => 6..14,
+        Rows::Tools => 14..AMOUNTS,
+    }
+}
+
+fn kind(rows: Rows) -> &'static str {
+    match rows {
+        Rows::Sessions => "session",
+        Rows::Models => "model",
+        Rows::Tools => "tool",
+    }
+}
 
 impl Store {
     /// Keeps what a session used, in place of what was kept of it.
@@ -61,67 +116,65 @@ impl Store {
         rows.iter().map(|(id,)| session_id(id)).collect()
     }
 
-    /// The sums of what is kept, without these sessions.
+    /// The sums of what is kept, without these sessions; and how many sessions there are in all of it.
     pub async fn usage(
         &self,
         question: &Question,
         without: &[SessionId],
-    ) -> Result<BTreeMap<ReportGroup, Sums>, StoreError> {
-        let by = |by: By| question.by.contains(&by);
+    ) -> Result<(BTreeMap<ReportGroup, Sums>, u64), StoreError> {
         let (first, last) = question.span();
         let without: Vec<String> = without.iter().map(SessionId::to_string).collect();
-        let rows = sqlx::query(SUMS)
-            .bind(by(By::User))
-            .bind(by(By::Team))
-            .bind(by(By::Profile))
-            .bind(by(By::Model))
-            .bind(by(By::Tool))
-            .bind(by(By::Day))
-            .bind(by(By::Week))
-            .bind(by(By::Month))
+        let without = serde_json::to_string(&without)?;
+        let rows = sqlx::query(AssertSqlSafe(sums(question)))
+            .bind(kind(question.rows))
             .bind(first)
             .bind(last)
-            .bind(question.parts.work)
-            .bind(question.parts.models)
-            .bind(question.parts.tools)
-            .bind(serde_json::to_string(&without)?)
+            .bind(&without)
             .fetch_all(&self.pool)
             .await?;
-        rows.iter().map(|row| Ok((group(row)?, sums(row)?))).collect()
+        let mut groups = BTreeMap::new();
+        for row in rows {
+            let (group, sums) = group(question, &row)?;
+            // Without anything to group by there is a row of nothing.
+            if sums.sessions > 0 {
+                groups.insert(group, sums);
+            }
+        }
+        let (sessions,): (i64,) = sqlx::query_as(AssertSqlSafe(format!(
+            "SELECT COUNT(DISTINCT session) FROM usage WHERE {OF_ROWS}"
+        )))
+        .bind(kind(question.rows))
+        .bind(first)
+        .bind(last)
+        .bind(&without)
+        .fetch_one(&self.pool)
+        .await?;
+        Ok((groups, sessions.cast_unsigned()))
     }
 }
 
-fn group(row: &sqlx::sqlite::SqliteRow) -> Result<ReportGroup, sqlx::Error> {
-    let day = |day: u32| report::date(day).to_string();
-    Ok(ReportGroup {
-        user: row.try_get(0)?,
-        team: row.try_get(1)?,
-        profile: row.try_get(2)?,
-        model: row.try_get(3)?,
-        tool: row.try_get(4)?,
-        day: row.try_get::<Option<u32>, _>(5)?.map(day),
-        week: row.try_get::<Option<u32>, _>(6)?.map(day),
-        month: row.try_get(7)?,
-    })
-}
-
-fn sums(row: &sqlx::sqlite::SqliteRow) -> Result<Sums, sqlx::Error> {
-    let sessions: i64 = row.try_get(8)?;
-    let mut amounts = [0.0; 17];
-    for (n, amount) in amounts.iter_mut().enumerate() {
-        *amount = row.try_get(9 + n)?;
+fn group(question: &Question, row: &SqliteRow) -> Result<(ReportGroup, Sums), sqlx::Error> {
+    let mut group = ReportGroup::default();
+    for (n, by) in question.by.iter().enumerate() {
+        let text = || row.try_get::<Option<String>, _>(n);
+        let day = || row.try_get::<u32, _>(n).map(|day| Some(report::date(day).to_string()));
+        match by {
+            By::User => group.user = text()?,
+            By::Team => group.team = text()?,
+            By::Model => group.model = text()?,
+            By::Tool => group.tool = text()?,
+            By::Profile => group.profile = text()?,
+            By::Day => group.day = day()?,
+            By::Week => group.week = day()?,
+            By::Month => group.month = text()?,
+        }
     }
-    let [a, b, c, d, e, f, calls, input, output, read, written, cost, gw_calls, gw_cost, uses, failures, ms] =
-        amounts;
-    Ok(Sums {
-        sessions: sessions.cast_unsigned(),
-        work: [a, b, c, d, e, f],
-        model: [calls, input, output, read, written],
-        cost_usd: cost,
-        gateway_calls: gw_calls,
-        gateway_cost_usd: gw_cost,
-        tool: [uses, failures, ms],
-    })
+    let keys = question.by.len();
+    let mut sums = Sums { sessions: row.try_get::<i64, _>(keys)?.cast_unsigned(), ..Sums::default() };
+    for (n, amount) in sums.amounts[columns(question.rows)].iter_mut().enumerate() {
+        *amount = row.try_get(keys + 1 + n)?;
+    }
+    Ok((group, sums))
 }
 
 /// Puts a session's rows in place of those that are there.
@@ -132,8 +185,12 @@ pub(super) async fn put(
 ) -> Result<(), sqlx::Error> {
     let id = view.id.to_string();
     let payer = Payer::of(view);
-    // What is there goes along with it.
-    sqlx::query("DELETE FROM payers WHERE session = ?").bind(&id).execute(&mut *connection).await?;
+    for statement in [
+        "DELETE FROM payers WHERE session = ?",
+        "DELETE FROM usage WHERE kind IN ('session', 'model', 'tool') AND session = ?",
+    ] {
+        sqlx::query(statement).bind(&id).execute(&mut *connection).await?;
+    }
     sqlx::query("INSERT INTO payers (session, email, team, profile) VALUES (?, ?, ?, ?)")
         .bind(&id)
         .bind(payer.email)
@@ -141,53 +198,21 @@ pub(super) async fn put(
         .bind(payer.profile)
         .execute(&mut *connection)
         .await?;
+    let values = vec!["?"; 4 + AMOUNTS].join(", ");
+    let insert =
+        format!("INSERT INTO usage (kind, session, name, day, {}) VALUES ({values})", COLUMNS.join(", "));
     for row in rows {
-        let (kind, name) = match &row.of {
-            Of::Session(_) => ("session", ""),
-            Of::Model(name, ..) => ("model", name.as_str()),
-            Of::Tool(name, _) => ("tool", name.as_str()),
+        let (rows, name) = match &row.of {
+            Of::Session => (Rows::Sessions, ""),
+            Of::Model(name) => (Rows::Models, name.as_str()),
+            Of::Tool(name) => (Rows::Tools, name.as_str()),
         };
-        let (mut work, mut client, mut gateway, mut tool) =
-            (Work::default(), Use::default(), Use::default(), ToolUse::default());
-        match &row.of {
-            Of::Session(done) => work = *done,
-            Of::Model(_, said, seen) => (client, gateway) = (said.clone(), seen.clone()),
-            Of::Tool(_, used) => tool = used.clone(),
+        let mut query =
+            sqlx::query(AssertSqlSafe(insert.clone())).bind(kind(rows)).bind(&id).bind(name).bind(row.day);
+        for amount in report::amounts(&row.used) {
+            query = query.bind(amount);
         }
-        let counts = [client.calls + tool.calls, client.input_tokens, client.output_tokens];
-        sqlx::query(
-            "INSERT INTO usage (session, day, kind, name, turns, lines_added, lines_removed, commits,
-                 pull_requests, active_s, calls, input_tokens, output_tokens, cache_read_tokens,
-                 cache_creation_tokens, cost_usd, gateway_calls, gateway_cost_usd, failures, duration_ms)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(&id)
-        .bind(row.day)
-        .bind(kind)
-        .bind(name)
-        .bind(real(work.turns))
-        .bind(work.lines_added)
-        .bind(work.lines_removed)
-        .bind(work.commits)
-        .bind(work.pull_requests)
-        .bind(work.active_s)
-        .bind(real(counts[0]))
-        .bind(real(counts[1]))
-        .bind(real(counts[2]))
-        .bind(real(client.cache_read_tokens))
-        .bind(real(client.cache_creation_tokens))
-        .bind(client.cost_usd)
-        .bind(real(gateway.calls))
-        .bind(gateway.cost_usd)
-        .bind(real(tool.failures))
-        .bind(real(tool.duration_ms))
-        .execute(&mut *connection)
-        .await?;
+        query.execute(&mut *connection).await?;
     }
     Ok(())
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts beyond 2^53 were made up")]
-fn real(n: u64) -> f64 {
-    n as f64
 }

@@ -221,20 +221,29 @@ fn days_add_up_to_the_whole_and_survive_being_kept() {
     let (mut work, mut models, mut gateway, mut tools) =
         (Work::default(), Use::default(), Use::default(), ToolUse::default());
     let rows = summary.usage.rows(19_990 * DAY);
-    assert_eq!(rows[0], Row { day: 19_990, of: Of::Session(Work::default()) }, "the day it was asked for");
-    for row in rows {
-        match row.of {
-            Of::Session(day) => {
-                work.turns += day.turns;
-                work.commits += day.commits;
+    assert_eq!(
+        rows[0],
+        Row { day: 19_990, of: Of::Session, used: Used::default() },
+        "the day it was asked for"
+    );
+    let mut all = Used::default();
+    for Row { of, used, .. } in rows {
+        match of {
+            Of::Session => {
+                work.turns += used.work.turns;
+                work.commits += used.work.commits;
+                all.client.add(&used.client);
+                all.gateway.add(&used.gateway);
+                all.tool.add(&used.tool);
             }
-            Of::Model(_, client, seen) => {
-                models.add(&client);
-                gateway.add(&seen);
+            Of::Model(_) => {
+                models.add(&used.client);
+                gateway.add(&used.gateway);
             }
-            Of::Tool(_, tool) => tools.add(&tool),
+            Of::Tool(_) => tools.add(&used.tool),
         }
     }
+    assert_eq!((&all.client, &all.gateway, &all.tool), (&models, &gateway, &tools), "each kind is the whole");
     let totals = summary.totals();
     assert_eq!((work.turns, totals.turns), (2, 2));
     assert_eq!(work.commits, summary.counters.sums()["claude_code.commit.count"], "the last value counts");

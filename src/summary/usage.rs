@@ -50,15 +50,28 @@ pub struct Work {
     pub active_s: f64,
 }
 
+/// What was used: of all, of one model, or by one tool.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Used {
+    /// What was done.
+    pub work: Work,
+    /// What models used, as the client says.
+    pub client: Use,
+    /// The same, as the gateway saw.
+    pub gateway: Use,
+    /// What tools did.
+    pub tool: ToolUse,
+}
+
 /// What a row of usage is about.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Of {
-    /// The session itself.
-    Session(Work),
-    /// A model: as the client says, and as the gateway saw.
-    Model(String, Use, Use),
+    /// The session, all of its models and tools together.
+    Session,
+    /// A model.
+    Model(String),
     /// A tool.
-    Tool(String, ToolUse),
+    Tool(String),
 }
 
 /// One day's use of one thing.
@@ -66,8 +79,10 @@ pub enum Of {
 pub struct Row {
     /// Days since the Unix epoch.
     pub day: u32,
-    /// What, and how much.
+    /// Of what.
     pub of: Of,
+    /// How much.
+    pub used: Used,
 }
 
 /// The UTC day of a moment in µs since the Unix epoch.
@@ -82,20 +97,28 @@ impl Usage {
         let mut rows = Vec::new();
         let born = day_of(created);
         if !self.days.contains_key(&born) {
-            rows.push(Row { day: born, of: Of::Session(Work::default()) });
+            rows.push(Row { day: born, of: Of::Session, used: Used::default() });
         }
         for (&day, used) in &self.days {
-            rows.push(Row { day, of: Of::Session(used.work) });
+            let mut all = Used { work: used.work, ..Used::default() };
+            let mut parts = Vec::new();
             let mut models: Vec<&String> = used.models.keys().chain(used.gateway.keys()).collect();
             models.sort_unstable();
             models.dedup();
             for name in models {
                 let of = |side: &BTreeMap<String, Use>| side.get(name).cloned().unwrap_or_default();
-                rows.push(Row { day, of: Of::Model(name.clone(), of(&used.models), of(&used.gateway)) });
+                let used = Used { client: of(&used.models), gateway: of(&used.gateway), ..Used::default() };
+                all.client.add(&used.client);
+                all.gateway.add(&used.gateway);
+                parts.push(Row { day, of: Of::Model(name.clone()), used });
             }
             for (name, tool) in &used.tools {
-                rows.push(Row { day, of: Of::Tool(name.clone(), tool.clone()) });
+                all.tool.add(tool);
+                let used = Used { tool: tool.clone(), ..Used::default() };
+                parts.push(Row { day, of: Of::Tool(name.clone()), used });
             }
+            rows.push(Row { day, of: Of::Session, used: all });
+            rows.append(&mut parts);
         }
         rows
     }

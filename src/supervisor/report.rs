@@ -32,8 +32,8 @@ impl Supervisor {
         self.fill_usage().await?;
         // The living first: one that ends meanwhile is kept too, and left out there.
         let open = self.open_usage().await?;
-        let groups = self.sums(&question, &open).await?;
-        let total = self.sums(&question.total(), &open).await?.into_values().next().unwrap_or_default();
+        let (groups, sessions) = self.sums(&question, &open).await?;
+        let total = report::total(groups.values(), sessions);
         Ok(api::Report {
             rows: report::lines(&question, groups),
             total: report::line(&question, ReportGroup::default(), &total),
@@ -44,15 +44,22 @@ impl Supervisor {
         })
     }
 
-    async fn sums(&self, question: &Question, open: &[Open]) -> Result<BTreeMap<ReportGroup, Sums>, Refusal> {
+    /// The sums of each group, and how many sessions there are in all of them.
+    async fn sums(
+        &self,
+        question: &Question,
+        open: &[Open],
+    ) -> Result<(BTreeMap<ReportGroup, Sums>, u64), Refusal> {
         let without: Vec<SessionId> = open.iter().map(|session| session.id).collect();
-        let mut groups = self.inner.store.usage(question, &without).await?;
+        let (mut groups, mut sessions) = self.inner.store.usage(question, &without).await?;
         for session in open {
-            for (group, sums) in report::add_up(question, &session.payer, &session.rows) {
+            let used = report::add_up(question, &session.payer, &session.rows);
+            sessions += u64::from(!used.is_empty());
+            for (group, sums) in used {
                 groups.entry(group).or_default().add(&sums);
             }
         }
-        Ok(groups)
+        Ok((groups, sessions))
     }
 
     /// What the living have used, and those that are not taken over yet.

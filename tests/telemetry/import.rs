@@ -56,7 +56,7 @@ async fn everything_goes_with_its_times_its_order_and_a_mark_over_either_protoco
         receiver.forget();
         receiver.refuse(2);
         let (code, said, wrong) =
-            run(&daemon, &[bundle, "--to", &to, "--header", "X-Token=secret", "--json"]);
+            run(&daemon, &[bundle, "--to", &to, "--header", "X-Token=secret", "--patience", "30s", "--json"]);
         assert_eq!(code, Some(0), "{to}: {said}{wrong}");
         let sent: Value = serde_json::from_str(&said).expect("JSON");
         assert_eq!(

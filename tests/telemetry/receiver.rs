@@ -10,14 +10,24 @@ use axum::{
     Router,
     body::Bytes,
     extract::{Path, State},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, HeaderValue, StatusCode},
     routing::post,
 };
 use flate2::read::GzDecoder;
 use opentelemetry_proto::tonic::{
     collector::{
-        logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
-        trace::v1::ExportTraceServiceRequest,
+        logs::v1::{
+            ExportLogsServiceRequest, ExportLogsServiceResponse,
+            logs_service_server::{LogsService, LogsServiceServer},
+        },
+        metrics::v1::{
+            ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+            metrics_service_server::{MetricsService, MetricsServiceServer},
+        },
+        trace::v1::{
+            ExportTraceServiceRequest, ExportTraceServiceResponse,
+            trace_service_server::{TraceService, TraceServiceServer},
+        },
     },
     common::v1::KeyValue,
     metrics::v1::{AggregationTemporality, metric::Data},
@@ -26,6 +36,7 @@ use opentelemetry_proto::tonic::{
 use prost::Message;
 use sandboxctl::summary::attributes::shown;
 use serde_json::{Map, Value};
+use tonic::{Request, Response, Status, codec::CompressionEncoding::Gzip, service::Routes};
 
 /// What came, in its order.
 #[derive(Default)]
@@ -50,10 +61,12 @@ impl Receiver {
     /// Starts it, on loopback.
     pub async fn start() -> Receiver {
         let came: Arc<Mutex<Came>> = Arc::default();
-        let router = Router::new()
-            .route("/v1/{signal}", post(take))
-            .route("/{service}/Export", post(take_grpc))
-            .with_state(Arc::clone(&came));
+        let receiver = Receiver { url: String::new(), came: Arc::clone(&came) };
+        let grpc = Routes::new(TraceServiceServer::new(receiver.clone()).accept_compressed(Gzip))
+            .add_service(MetricsServiceServer::new(receiver.clone()).accept_compressed(Gzip))
+            .add_service(LogsServiceServer::new(receiver).accept_compressed(Gzip));
+        let http = Router::new().route("/v1/{signal}", post(take)).with_state(Arc::clone(&came));
+        let router = grpc.into_axum_router().merge(http);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -140,49 +153,54 @@ async fn take(
     headers: HeaderMap,
     body: Bytes,
 ) -> StatusCode {
-    keep(&came, &signal, &headers, &body)
-}
-
-/// A unary call by hand: a byte that says whether it is packed, four of length, the message.
-async fn take_grpc(
-    State(came): State<Arc<Mutex<Came>>>,
-    Path(service): Path<String>,
-    mut headers: HeaderMap,
-    body: Bytes,
-) -> (HeaderMap, Vec<u8>) {
-    let signal =
-        ["traces", "metrics", "logs"].into_iter().find(|s| service.contains(&s[..4])).expect("a signal");
-    if body[0] == 1 {
-        headers.insert("content-encoding", "gzip".parse().expect("a value"));
-    }
-    let taken = keep(&came, signal, &headers, &body[5..]);
-    let mut head = HeaderMap::new();
-    head.insert("content-type", "application/grpc".parse().expect("a value"));
-    // 14 is UNAVAILABLE. Without a body, or with an empty message, the status may stand in the head.
-    head.insert("grpc-status", if taken.is_success() { "0" } else { "14" }.parse().expect("a value"));
-    (head, if taken.is_success() { vec![0; 5] } else { Vec::new() })
-}
-
-fn keep(came: &Mutex<Came>, signal: &str, headers: &HeaderMap, body: &[u8]) -> StatusCode {
     let mut came = came.lock().expect("nobody panicked");
-    if came.refuse > 0 {
-        came.refuse -= 1;
-        return StatusCode::SERVICE_UNAVAILABLE;
+    if let Err(status) = came.take_head(headers.clone()) {
+        return status;
     }
     let mut plain = Vec::new();
     if headers.get("content-encoding").is_some_and(|e| e == "gzip") {
-        GzDecoder::new(body).read_to_end(&mut plain).expect("gzip");
+        GzDecoder::new(&body[..]).read_to_end(&mut plain).expect("gzip");
     } else {
-        plain.extend_from_slice(body);
+        plain.extend_from_slice(&body);
     }
-    let pairs =
-        headers.iter().map(|(k, v)| (k.to_string(), String::from_utf8_lossy(v.as_bytes()).into_owned()));
-    came.heads.push(pairs.collect());
-    match signal {
+    match signal.as_str() {
         "traces" => came.traces.push(Message::decode(&plain[..]).expect("traces")),
         "metrics" => came.metrics.push(Message::decode(&plain[..]).expect("metrics")),
         "logs" => came.logs.push(Message::decode(&plain[..]).expect("logs")),
         _ => return StatusCode::NOT_FOUND,
     }
     StatusCode::OK
+}
+
+/// One of OTLP's three services over gRPC.
+macro_rules! service {
+    ($service:ident, $request:ident, $response:ident, $to:ident) => {
+        #[async_trait::async_trait]
+        impl $service for Receiver {
+            async fn export(&self, request: Request<$request>) -> Result<Response<$response>, Status> {
+                let mut came = self.lock();
+                came.take_head(request.metadata().clone().into_headers())
+                    .map_err(|_| Status::unavailable("another time"))?;
+                came.$to.push(request.into_inner());
+                Ok(Response::new($response::default()))
+            }
+        }
+    };
+}
+
+service!(TraceService, ExportTraceServiceRequest, ExportTraceServiceResponse, traces);
+service!(MetricsService, ExportMetricsServiceRequest, ExportMetricsServiceResponse, metrics);
+service!(LogsService, ExportLogsServiceRequest, ExportLogsServiceResponse, logs);
+
+impl Came {
+    /// Takes a request's headers, unless it is to be refused.
+    fn take_head(&mut self, headers: HeaderMap) -> Result<(), StatusCode> {
+        if self.refuse > 0 {
+            self.refuse -= 1;
+            return Err(StatusCode::SERVICE_UNAVAILABLE);
+        }
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        self.heads.push(headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect());
+        Ok(())
+    }
 }

@@ -169,6 +169,8 @@ async fn forget_usage(daemon: &Daemon) {
         .foreign_keys(true)
         .busy_timeout(Duration::from_secs(10));
     let mut database = SqliteConnection::connect_with(&options).await.expect("the database");
-    sqlx::query("DELETE FROM payers").execute(&mut database).await.expect("deleted");
+    for table in ["DELETE FROM payers", "DELETE FROM usage"] {
+        sqlx::query(table).execute(&mut database).await.expect("deleted");
+    }
     database.close().await.expect("closed");
 }
