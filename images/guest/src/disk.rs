@@ -15,6 +15,7 @@ use sandbox_guest::{complain, frame::Kind, wire::GuestEvent};
 
 use crate::{
     identity::{STACK, User},
+    relay::Relay,
     spool::Spool,
 };
 
@@ -29,6 +30,7 @@ const MARKS: [u64; 2] = [90, 100];
 
 /// Starts watching; the thread ends with the process.
 pub fn watch(dirs: Vec<String>, limit: u64, user: User, spool: Arc<Spool>) -> io::Result<()> {
+    let spool = Relay::start(spool)?;
     thread::Builder::new().name("disk".into()).stack_size(STACK).spawn(move || {
         if let Err(error) = user.assume() {
             complain!("sandbox-guest: the user's folders cannot be measured: {error}");
@@ -42,7 +44,7 @@ pub fn watch(dirs: Vec<String>, limit: u64, user: User, spool: Arc<Spool>) -> io
             if reached > reported {
                 reported = reached;
                 let event = serde_json::to_vec(&GuestEvent::DiskUsage { used, limit }).unwrap_or_default();
-                if spool.append(Kind::Lifecycle, &event).is_err() {
+                if spool.append(Kind::Lifecycle, event).is_err() {
                     return;
                 }
             }

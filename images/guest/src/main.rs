@@ -30,6 +30,7 @@ mod pipe;
 mod probe;
 mod pty;
 mod reap;
+mod relay;
 mod signal;
 mod slots;
 mod tap;

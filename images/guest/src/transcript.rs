@@ -27,6 +27,7 @@ use sandbox_guest::{
 
 use crate::{
     identity::{STACK, User},
+    relay::Relay,
     spool::{Closed, Spool},
 };
 
@@ -52,6 +53,7 @@ impl Transcripts {
     /// Starts following everything below `root`, which need not be there yet.
     pub fn follow(root: PathBuf, user: User, spool: Arc<Spool>) -> io::Result<Transcripts> {
         let (last, wait) = sync_channel(1);
+        let spool = Relay::start(spool)?;
         let thread = thread::Builder::new().name("transcripts".into()).stack_size(STACK);
         let thread = thread.spawn(move || match user.assume() {
             Ok(()) => run(Follower { root, spool, seen: HashMap::new() }, &wait),
@@ -81,7 +83,7 @@ fn run(mut follower: Follower, last: &Receiver<()>) {
 
 struct Follower {
     root: PathBuf,
-    spool: Arc<Spool>,
+    spool: Relay,
     /// Bytes recorded, by path below the root.
     seen: HashMap<PathBuf, u64>,
 }
@@ -123,7 +125,7 @@ impl Follower {
             let Ok(record) = join_head(&FilePiece { path: path.clone(), offset: *seen }, &piece) else {
                 break;
             };
-            self.spool.append(Kind::Transcript, &record)?;
+            self.spool.append(Kind::Transcript, record)?;
             *seen += piece.len() as u64;
         }
         Ok(())

@@ -15,6 +15,7 @@ impl Scene {
         let root = dir.path().join("projects");
         fs::create_dir_all(root.join("p")).expect("a folder");
         let read = spool.reader().expect("a reader");
+        let spool = Relay::start(spool).expect("a thread");
         Scene { dir, follower: Follower { root, spool, seen: HashMap::new() }, read }
     }
 
@@ -77,4 +78,47 @@ fn links_pipes_and_depths_are_passed_over() {
     fs::write(deep.join("t.jsonl"), "deep\n").expect("a file");
     fs::write(root.join("p/t.txt"), "text\n").expect("a file");
     assert_eq!(scene.pass(true), []);
+}
+
+/// The spool's folder is root's, and whoever reads transcripts has become the user: a file that is full is followed by
+/// another all the same.
+#[test]
+fn what_the_user_wrote_reaches_the_next_file_of_roots_spool() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    const LINES: usize = 40;
+    let user = User { uid: 4321, gid: 4321 };
+    if !user.differs() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| dir.path().join(name);
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
+    let spool = Spool::open(&at("spool")).expect("a spool");
+    fs::set_permissions(at("spool"), fs::Permissions::from_mode(0o700)).expect("chmod");
+    fs::create_dir(at("projects")).expect("a folder");
+    // Ten megabytes: a file of the spool holds four.
+    let lines = format!("{}\n", "x".repeat(PIECE - 1)).repeat(LINES);
+    fs::write(at("projects/t.jsonl"), lines).expect("written");
+    chown(at("projects"), Some(4321), Some(4321)).expect("chown");
+    let transcripts = Transcripts::follow(at("projects"), user, Arc::clone(&spool)).expect("a thread");
+    let (done, finished) = sync_channel(1);
+    thread::spawn(move || {
+        transcripts.finish();
+        done.send(()).expect("the test waits");
+    });
+    finished.recv_timeout(Duration::from_secs(30)).expect("it ends");
+    assert!(fs::read_dir(at("spool")).expect("the spool").count() > 2, "in more than two files");
+    let mut read = spool.reader().expect("a reader");
+    let (mut bytes, mut all) = (vec![0; 4 << 20], Vec::new());
+    loop {
+        match read.read(&mut bytes, &AtomicBool::new(true)).expect("readable") {
+            0 => break,
+            more => all.extend_from_slice(&bytes[..more]),
+        }
+    }
+    let (mut from, mut pieces) = (&all[..], 0);
+    while frame::read(&mut from).expect("whole frames").is_some() {
+        pieces += 1;
+    }
+    assert_eq!(pieces, LINES);
 }
