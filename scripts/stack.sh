@@ -5,16 +5,18 @@
 
 # A folder for each part and version; in bin, a link to each of their binaries.
 STACK=$CACHE/stack
-STACK_PARTS=(promtool prometheus loki collector jaeger compose dashboards alertmanager pushgateway)
+STACK_PARTS=(promtool prometheus loki collector jaeger compose dashboards alertmanager amtool pushgateway)
 
 # stack_part PART: prints what it is made of: the folder below tests/stack, the module whose version it has, the
 # package to build, the binary's name, and flags.
 stack_part() {
   local prometheus=github.com/prometheus/prometheus version=github.com/prometheus/common/version.Version
-  local grafana=github.com/grafana/grafana-foundation-sdk/go loki=github.com/grafana/loki/v3 jaeger=github.com/jaegertracing/jaeger compose=github.com/docker/compose/v5
+  local alertmanager=github.com/prometheus/alertmanager grafana=github.com/grafana/grafana-foundation-sdk/go
+  local loki=github.com/grafana/loki/v3 jaeger=github.com/jaegertracing/jaeger compose=github.com/docker/compose/v5
   case "$1" in
     # Without the service discoveries of all clouds, which are most of it; files and HTTP stay.
-    prometheus | promtool) echo "prometheus $prometheus $prometheus/cmd/$1 $1 $version remove_all_sd" ;;
+    prometheus | promtool) echo "prometheus $prometheus $prometheus/cmd/$1 $1 $version netgo,remove_all_sd" ;;
+    alertmanager | amtool) echo "alertmanager $alertmanager $alertmanager/cmd/$1 $1 $version" ;;
     loki) echo "loki $loki $loki/cmd/loki loki $loki/pkg/util/build.Version" ;;
     collector) echo "collector go.opentelemetry.io/collector/otelcol . collector" ;;
     jaeger) echo "jaeger $jaeger $jaeger/cmd/jaeger jaeger $jaeger/pkg/version.latestVersion" ;;
@@ -30,13 +32,15 @@ ensure_stack_parts() {
   mkdir -p "$STACK/bin"
   for part in "$@"; do
     case "$part" in
-      alertmanager | pushgateway) ensure_debian_part "$part" ;;
+      pushgateway) ensure_debian_part "$part" ;;
       *)
         [[ " ${STACK_PARTS[*]} " == *" $part "* ]] || die "the stack has no part '$part': it has ${STACK_PARTS[*]}"
         ensure_go_part "$part"
         ;;
     esac
   done
+  # Unless another run still builds.
+  flock -n "$STACK/lock" rm -rf "${STACK:?}/building" || true
 }
 
 ensure_go_part() {
@@ -62,14 +66,19 @@ part_sources() { (cd "$ROOT/tests/stack/$module" && sha256sum -- * && echo "$pac
 
 build_go_part() {
   local where=$ROOT/tests/stack/$module flags='-s -w'
-  export CGO_ENABLED=0 GOFLAGS='-mod=readonly -buildvcs=false' GOWORK=off
+  export CGO_ENABLED=0 GOFLAGS='-mod=readonly -buildvcs=false -modcacherw' GOWORK=off
+  # Ten gigabytes that nobody needs once the parts are built: apart from others' caches, and removed at the end.
+  export GOCACHE=$STACK/building/cache GOMODCACHE=$STACK/building/modules
   mkdir -p "$folder" || return
   if [ -e "$where/builder.yaml" ]; then
     generate "$where" "$folder/generated" || return
     where=$folder/generated
+  elif [ "$module" = alertmanager ]; then
+    without_page "$where" "$folder/generated" || return
+    where=$folder/generated
   fi
   [ -z "$variable" ] || flags+=" -X $variable=${version#v}"
-  cd "$where" && nice go build -trimpath -tags "netgo${tags:+,$tags}" -ldflags "$flags" -o "$folder/.$binary" "$package" \
+  cd "$where" && nice go build -trimpath -tags "$tags" -ldflags "$flags" -o "$folder/.$binary" "$package" \
     || return
   cd "$ROOT" && mv "$folder/.$binary" "$folder/$binary" && rm -rf "$folder/generated" || return
   part_sources > "$folder/sources"
@@ -83,7 +92,16 @@ generate() {
   cd "$1" && go tool builder --config "$2/builder.yaml" --skip-compilation --skip-get-modules && rm "$2/main_windows.go"
 }
 
-# Debian's packages, unpacked rather than installed: installing them starts their services.
+# without_page MODULE FOLDER: Alertmanager with an empty page. Its own is built with npm, and is not in its Go module.
+without_page() {
+  local source=github.com/prometheus/alertmanager copied
+  rm -rf "$2" && mkdir -p "$2" && cp "$1/go.mod" "$1/go.sum" "$2" && cd "$2" && go mod download "$source" || return
+  copied=$(go list -m -f '{{.Dir}}' "$source") && cp -r "$copied" copy && chmod -R u+w copy || return
+  mkdir -p copy/ui/app/dist && echo '<!doctype html>' > copy/ui/app/dist/index.html || return
+  go mod edit -replace "$source=./copy"
+}
+
+# Debian's package, unpacked rather than installed: installing it starts a service.
 ensure_debian_part() {
   [ ! -x "$STACK/bin/$1" ] || return 0
   has apt-get || die "this is no Debian or Ubuntu: put $1 into $STACK/bin by hand, then run this again"

@@ -121,6 +121,16 @@ pub enum EngineKind {
     Local,
 }
 
+impl EngineKind {
+    /// The name, as the configuration and metrics spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            EngineKind::Docker => "docker",
+            EngineKind::Local => "local",
+        }
+    }
+}
+
 /// The Docker engine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -44,7 +44,7 @@ use crate::{
     engine::{Engine, docker::DockerEngine, local::LocalEngine},
     forwarder::Forwarder,
     gateway::model::Upstream,
-    http,
+    http, inject,
     keys::SigningKey,
     metrics::Metrics,
     pushgateway,
@@ -141,7 +141,8 @@ async fn compose(config: &Arc<Config>) -> anyhow::Result<Supervisor> {
         EngineKind::Local => Arc::new(LocalEngine::new(&guest, &state.join("local"))?),
     };
     let upstream = Arc::new(Upstream::new(&config.model)?);
-    let metrics = Arc::new(Metrics::default());
+    let metrics = Metrics::begin(config.engine.name(), config.profiles.keys(), inject::hooked());
+    let metrics = Arc::new(metrics);
     let config = Arc::clone(config);
     Ok(Supervisor::new(Parts { config, instance, engine, store, key, upstream, metrics, guest }))
 }

@@ -21,7 +21,7 @@ mod outside;
 mod settings;
 
 pub use outside::Outside;
-pub use settings::is_telemetry;
+pub use settings::{hooked, is_telemetry};
 
 /// The session's user in the container.
 const UID: u32 = 1000;

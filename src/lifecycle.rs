@@ -93,6 +93,22 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every name.
+    pub const NAMES: [&'static str; 12] = [
+        "exited",
+        "idle",
+        "ttl",
+        "budget",
+        "disk",
+        "operator",
+        "oom",
+        "program_failed",
+        "engine",
+        "daemon_lost_container",
+        "key_lost",
+        "damaged",
+    ];
+
     /// The name, as JSON and metrics spell it.
     pub fn name(&self) -> &'static str {
         match self {

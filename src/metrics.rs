@@ -19,6 +19,7 @@ use crate::{
 
 mod family;
 pub mod otlp;
+mod zeros;
 
 pub use family::{Data, Family, Sample, text};
 
@@ -330,6 +331,10 @@ impl<const N: usize> Counts<N> {
         *lock(&self.0).entry(values).or_insert(0) += 1;
     }
 
+    fn begin(&self, all: impl IntoIterator<Item = [&'static str; N]>) {
+        lock(&self.0).extend(all.into_iter().map(|values| (values, 0)));
+    }
+
     fn family(&self, name: &'static str, help: &'static str, labels: [&'static str; N]) -> Family {
         let samples = lock(&self.0)
             .iter()
@@ -381,11 +386,25 @@ fn destinations(all: &[Destination]) -> Vec<Family> {
             each(|to| to.waiting_frames),
         ),
         Family::gauge(
+            "sandboxctl_forward_last_sent_timestamp_seconds",
+            "When it last took something, in Unix time; 0 if it never has.",
+            each(|to| to.last_sent_at.map_or(0, unix)),
+        ),
+        Family::gauge(
+            "sandboxctl_forward_last_error_timestamp_seconds",
+            "When something last went wrong, in Unix time; 0 if nothing has.",
+            each(|to| to.last_error_at.map_or(0, unix)),
+        ),
+        Family::gauge(
             "sandboxctl_forward_lag_seconds",
             "Age of the oldest request that waits.",
             each(|to| to.lag_s),
         ),
     ]
+}
+
+fn unix(time: jiff::Timestamp) -> u64 {
+    u64::try_from(time.as_second()).unwrap_or(0)
 }
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {

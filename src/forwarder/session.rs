@@ -117,6 +117,12 @@ impl Shared {
     /// Sends requests of one signal: together, and each by itself where the destination refuses that.
     async fn send(&self, id: SessionId, signal: Signal, requests: Vec<Bytes>) {
         let of = id.to_string();
+        let each = requests.len();
+        let requests: Vec<Bytes> =
+            requests.into_iter().filter_map(|one| self.filter.apply(signal, one)).collect();
+        for _ in requests.len()..each {
+            self.refused(&of, "it cannot be read, so nobody knows what it would give away");
+        }
         if requests.len() > 1 {
             let mut together = BytesMut::with_capacity(requests.iter().map(Bytes::len).sum());
             requests.iter().for_each(|request| together.extend_from_slice(request));

@@ -94,11 +94,11 @@ impl Shared {
     async fn take(&self, totals: &mut Totals, step: Step, time: u64, cursor: &str) {
         let mut cursors = std::collections::BTreeMap::new();
         for (id, entry) in step.entries {
-            match ExportMetricsServiceRequest::decode(entry.payload) {
-                Ok(request) => totals.add(id, request),
-                Err(error) => {
-                    tracing::error!(session = %id, seq = entry.seq, %error, "a request cannot be read")
-                }
+            // Before it is added up: what is left out or hashed may be what series are told apart by.
+            let request = self.filter.apply(Signal::Metrics, entry.payload);
+            match request.and_then(|request| ExportMetricsServiceRequest::decode(request).ok()) {
+                Some(request) => totals.add(id, request),
+                None => tracing::error!(session = %id, seq = entry.seq, "a request cannot be read"),
             }
             cursors.insert(id, entry.seq);
         }

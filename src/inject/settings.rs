@@ -27,6 +27,11 @@ const OBSERVED: [&str; 14] = [
     "SessionStart",
     "SessionEnd",
 ];
+/// Every hook that a session's client asks or tells.
+pub fn hooked() -> impl Iterator<Item = &'static str> {
+    DECIDED.into_iter().chain(OBSERVED)
+}
+
 /// How long the client waits for a hook. Past it the client lets a tool run, so the guest answers (and
 /// denies) well before.
 const HOOK_TIMEOUT: u64 = 30; // seconds

@@ -104,3 +104,25 @@ fn as_otlp_every_family_has_its_kind() {
     assert_eq!((times.data_points[0].count, times.data_points[0].bucket_counts.len()), (1, 11));
     assert!(of.iter().all(|m| m.name != "sandboxctl_hooks_total"), "what has no samples is left out");
 }
+
+#[test]
+fn every_series_that_is_known_beforehand_begins_at_zero() {
+    let profiles = ["demo".to_owned()];
+    let metrics = Metrics::begin("docker", profiles.iter(), ["PreToolUse"].into_iter());
+    let lines = text(&metrics.gather(&Now::default()));
+    for expected in [
+        "sandboxctl_session_starts_total{engine=\"docker\",result=\"failed\"} 0",
+        "sandboxctl_session_start_seconds_bucket{engine=\"docker\",le=\"+Inf\"} 0",
+        "sandboxctl_session_ends_total{reason=\"oom\"} 0",
+        "sandboxctl_otlp_requests_total{signal=\"logs\",result=\"refused\"} 0",
+        "sandboxctl_hooks_total{event=\"PreToolUse\",decision=\"deny\"} 0",
+        "sandboxctl_model_calls_total{result=\"refused\"} 0",
+        "sandboxctl_egress_total{result=\"denied\"} 0",
+        "sandboxctl_model_cost_usd_total{profile=\"demo\"} 0",
+    ] {
+        assert!(lines.lines().any(|l| l == expected), "{expected} is missing from:\n{lines}");
+    }
+    for reason in [Reason::Idle, Reason::Oom, Reason::KeyLost, Reason::Exited { code: 0 }] {
+        assert!(Reason::NAMES.contains(&reason.name()));
+    }
+}

@@ -6,7 +6,6 @@ use super::Supervisor;
 use crate::{
     api::Destination,
     clock,
-    config::EngineKind,
     lifecycle::Phase,
     metrics::{Now, Process, Work},
     session::SessionHandle,
@@ -43,10 +42,7 @@ impl Supervisor {
 
     /// The engine's name in metrics.
     pub(super) fn engine_name(&self) -> &'static str {
-        match self.inner.config.engine {
-            EngineKind::Docker => "docker",
-            EngineKind::Local => "local",
-        }
+        self.inner.config.engine.name()
     }
 }
 

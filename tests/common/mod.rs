@@ -449,7 +449,7 @@ pub fn refusal<T: std::fmt::Debug>(answer: Result<T, ClientError>) -> (String, O
 }
 
 /// The static guest, built by scripts/test.
-fn guest() -> PathBuf {
+pub fn guest() -> PathBuf {
     let guest = std::env::var_os("SANDBOXCTL_GUEST")
         .map(PathBuf::from)
         .unwrap_or_else(|| Path::new(env!("CARGO_BIN_EXE_sandboxctl")).with_file_name("sandbox-guest"));

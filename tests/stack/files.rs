@@ -1,6 +1,10 @@
 //! Every file of `compose/` is accepted by the part that reads it, and keeps the promises of its README.
 
-use std::{collections::BTreeSet, path::Path, process::Command};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    process::Command,
+};
 
 use serde_json::Value;
 
@@ -73,17 +77,39 @@ fn grafana_has_each_backend_by_its_uid() {
 }
 
 #[test]
-fn a_missing_password_or_guest_is_refused_with_the_remedy() {
-    for name in ["GRAFANA_ADMIN_PASSWORD", "SANDBOX_GUEST"] {
-        let out = docker_compose(&[]).env_remove(name).arg("config").output().expect("Compose runs");
+fn a_missing_password_is_refused_with_the_remedy() {
+    let name = "GRAFANA_ADMIN_PASSWORD";
+    let missing = docker_compose(&[]).env_remove(name).arg("config").output().expect("Compose runs");
+    let empty = docker_compose(&[(name, "")]).arg("config").output().expect("Compose runs");
+    for out in [missing, empty] {
         let said = String::from_utf8_lossy(&out.stderr);
         assert!(
             !out.status.success() && said.contains(name) && said.contains("sandboxctl stack up"),
             "{said}"
         );
-        let out = docker_compose(&[(name, "")]).arg("config").output().expect("Compose runs");
-        assert!(!out.status.success(), "an empty {name} is none");
     }
+}
+
+/// `.env.example` is what `stack up` makes an `.env` of: it has every setting that compose.yaml reads, with the
+/// value that holds without it.
+#[test]
+fn every_setting_stands_in_the_example_with_its_default() {
+    let text = std::fs::read_to_string(compose().join("compose.yaml")).expect("it is there");
+    let read = regex::Regex::new(r"\$\{([A-Z_]+)(:[-?+])?([^}]*)\}").expect("an expression");
+    let mut expected = BTreeMap::new();
+    for found in read.captures_iter(&text) {
+        let default = if &found[2] == ":-" { found[3].to_owned() } else { String::new() };
+        let default = if &found[1] == "STACK_OTLP_TOKEN" { String::new() } else { default };
+        let before = expected.insert(found[1].to_owned(), default.clone());
+        assert!(before.is_none_or(|b| b == default), "{} has one default", &found[1]);
+    }
+    // Compose itself reads this one.
+    expected.insert("COMPOSE_PROFILES".to_owned(), "all".to_owned());
+    let example = std::fs::read_to_string(compose().join(".env.example")).expect("it is there");
+    let settings = example.lines().filter_map(|l| l.trim_start_matches("# ").split_once('='));
+    let settings = settings.filter(|(k, _)| k.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'));
+    let found: BTreeMap<String, String> = settings.map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+    assert_eq!(found, expected);
 }
 
 #[test]
@@ -131,7 +157,7 @@ fn only_loopback_hears_the_ports_until_they_are_told_otherwise() {
     let expected = |ip: &str| usual.map(|port| (ip.to_owned(), port.to_owned())).into_iter().collect();
     assert_eq!(published(&[]), expected("127.0.0.1"));
     assert_eq!(published(&[("STACK_BIND", "0.0.0.0")]), expected("0.0.0.0"));
-    let moved = published(&[("STACK_PORT_OTLP_HTTP", "5318")]);
+    let moved = published(&[("STACK_PORT_COLLECTOR_HTTP", "5318")]);
     assert!(moved.contains(&("127.0.0.1".to_owned(), "5318".to_owned())));
 }
 

@@ -13,7 +13,7 @@ ERRORS = '(event_name="api_error" or event_name="tool_result" and success="false
 READABLE = (
     "{{.event_name}}"
     "{{if .tool_name}} {{.tool_name}}{{end}}{{if .model}} {{.model}}{{end}}{{if .decision}} {{.decision}} by {{.source}}{{end}}"
-    '{{if eq .success "false"}} FAILED: {{.error}}{{end}}{{if .cost_usd}} ${{.cost_usd}}{{end}}'
+    '{{if eq .success "false"}} FAILED: {{.error}}{{end}}{{if .cost_usd}} {{.cost_usd}} USD{{end}}'
     "{{if .duration_ms}} {{.duration_ms}} ms{{end}}{{if .prompt}}: {{.prompt | trunc 200}}{{end}}"
 )
 NOISE = "hook_registered|hook_execution_start|hook_execution_complete|plugin_loaded"

@@ -220,7 +220,7 @@ pub(super) fn volumes<W: Write>(
         }
         let Some((_, tar)) = &mut current else { return Ok(()) };
         let mut header = entry.header().clone();
-        let path = Path::new(".").join(path);
+        let path = if path.as_os_str().is_empty() { PathBuf::from("./") } else { path };
         match header.entry_type() {
             EntryType::Link | EntryType::Symlink => {
                 let target = entry.link_name()?.unwrap_or_default().into_owned();
@@ -272,7 +272,8 @@ fn each<R: Read>(
     let (mut any, mut all) = (false, archive.entries()?);
     loop {
         let mut entry = match all.next() {
-            None => return if any { Ok(()) } else { Err(ArchiveError::Foreign) },
+            None if any => break,
+            None => return Err(ArchiveError::Foreign),
             Some(Ok(entry)) => entry,
             Some(Err(error)) if any => return Err(ArchiveError::Damaged(error.to_string())),
             Some(Err(_)) => return Err(ArchiveError::Foreign),
@@ -284,6 +285,9 @@ fn each<R: Read>(
             other => other,
         })?;
     }
+    // The end of a tar is not the end of gzip, where its own checksum of everything stands.
+    let rest = io::copy(&mut archive.into_inner(), &mut io::sink());
+    rest.map(drop).map_err(|error| ArchiveError::Damaged(error.to_string()))
 }
 
 fn is_damage(error: &io::Error) -> bool {

@@ -30,7 +30,8 @@ use super::{
     compose::{Compose, step},
     layout::GUEST,
     plan::Plan,
-    ps, wait,
+    ps::{self, Container},
+    wait,
 };
 use crate::{
     cli::{args::stack::Backup, say, usage},
@@ -65,19 +66,20 @@ pub(super) async fn backup(args: &Backup, dir: &Path, config: &Config) -> anyhow
     })?;
     let written = write(file, dir, config).await;
     let kept = match written {
-        Ok(()) => fs::rename(&partial, to).map_err(Into::into),
+        Ok(again) => fs::rename(&partial, to).map(|()| again).map_err(Into::into),
         Err(error) => Err(error),
     };
-    if let Err(error) = kept {
+    let again = kept.inspect_err(|_| {
         fs::remove_file(&partial).ok();
-        return Err(error);
-    }
+    })?;
     let size = bytesize::ByteSize::b(fs::metadata(to)?.len()).display().iec();
     say(&format!("{}: {size}; it holds passwords, keep it safe", to.display()))?;
+    again?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn write(file: fs::File, dir: &Path, config: &Config) -> anyhow::Result<()> {
+/// Writes the archive. What comes back beside it is whether the stack runs again: the archive is as good if not.
+async fn write(file: fs::File, dir: &Path, config: &Config) -> anyhow::Result<anyhow::Result<()>> {
     let compose = Compose::find(dir, config).await?.detached();
     let plan = Plan::of(&compose).await?;
     let archive = Archive::connect(&config.docker.socket).await?;
@@ -85,9 +87,10 @@ async fn write(file: fs::File, dir: &Path, config: &Config) -> anyhow::Result<()
     let stop = Arc::new(AtomicBool::new(false));
     let interrupted = interrupted()?;
     let before = ps::containers(&compose).await?;
-    let running: Vec<&str> =
-        before.iter().filter(|(_, c)| c.is_up()).map(|(name, _)| name.as_str()).collect();
-
+    let names = |wanted: fn(&Container) -> bool| -> Vec<&str> {
+        before.iter().filter(|(_, c)| wanted(c)).map(|(name, _)| name.as_str()).collect()
+    };
+    let (running, well) = (names(Container::is_up), names(|c| c.condition().is_well()));
     let copied = async {
         if !running.is_empty() {
             let args = [&["--profile", "all", "stop"], running.as_slice()].concat();
@@ -104,18 +107,23 @@ async fn write(file: fs::File, dir: &Path, config: &Config) -> anyhow::Result<()
         }
     }
     .await;
-    let again = start_again(&compose, &running).await;
-    copied.and(again)
+    let again = start_again(&compose, &plan, &running, &well).await;
+    match (copied, again) {
+        (Ok(()), again) => Ok(again),
+        (Err(error), Ok(())) => Err(error),
+        (Err(error), Err(also)) => Err(error.context(format!("{also:#}; and before that"))),
+    }
 }
 
-async fn start_again(compose: &Compose, running: &[&str]) -> anyhow::Result<()> {
+/// Starts what ran, and waits for what was well.
+async fn start_again(compose: &Compose, plan: &Plan, running: &[&str], well: &[&str]) -> anyhow::Result<()> {
     if running.is_empty() {
         return Ok(());
     }
     let args = [&["--profile", "all", "start"], running].concat();
     compose.run("starting the stack again", &args).await?;
-    let parts: Vec<String> = running.iter().map(|part| (*part).to_owned()).collect();
-    match wait::until_well(compose, &parts, PATIENCE).await?.first() {
+    let parts: Vec<String> = well.iter().map(|part| (*part).to_owned()).collect();
+    match wait::until_well(compose, plan, &parts, PATIENCE).await?.first() {
         None => Ok(()),
         Some(trouble) => anyhow::bail!(
             "{} does not come back: {}; see `sandboxctl stack logs {}`",

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::compose::{Compose, ComposeError};
+use super::{
+    compose::{Compose, ComposeError},
+    ps::{Condition, Container},
+};
 use crate::cli::usage;
 
 /// Every part, whether it is switched on or not.
@@ -21,6 +24,8 @@ pub(super) struct Plan {
 pub(super) struct Part {
     /// Where it can be reached on this machine.
     pub addresses: Vec<Address>,
+    /// Whether a health check says how it is.
+    pub checked: bool,
     /// Volumes and where they are mounted in it.
     pub volumes: Vec<(String, String)>,
 }
@@ -56,7 +61,7 @@ impl Address {
 const KNOWN: [(&str, u16, &str, bool); 12] = [
     ("collector", 4317, "OTLP over gRPC", false),
     ("collector", 4318, "OTLP over HTTP", true),
-    ("collector", 8888, "the collector's own metrics", true),
+    ("collector", 8888, "own metrics", true),
     ("collector", 8889, "metrics for scraping", true),
     ("collector", 13133, "health check", true),
     ("collector", 55679, "zpages", true),
@@ -83,9 +88,17 @@ struct Service {
     #[serde(default)]
     restart: Option<String>,
     #[serde(default)]
+    healthcheck: Option<Healthcheck>,
+    #[serde(default)]
     ports: Vec<Port>,
     #[serde(default)]
     volumes: Vec<Mount>,
+}
+
+#[derive(Deserialize)]
+struct Healthcheck {
+    #[serde(default)]
+    disable: bool,
 }
 
 #[derive(Deserialize)]
@@ -136,9 +149,19 @@ impl Plan {
             // What is mounted to be read only is written by another part, and copied there.
             let mounts = service.volumes.into_iter().filter(|m| m.r#type == "volume" && !m.read_only);
             let volumes = mounts.map(|m| (m.source, m.target)).collect();
-            (name, Part { addresses, volumes })
+            let checked = service.healthcheck.is_some_and(|check| !check.disable);
+            (name, Part { addresses, checked, volumes })
         });
         Ok(Plan { parts: parts.collect(), volumes: file.volumes.into_iter().map(name).collect() })
+    }
+
+    /// How a part is, whose container this is. One that was started this moment runs, and its check has not begun.
+    pub(super) fn condition(&self, part: &str, container: Option<&Container>) -> Condition {
+        let checked = self.parts.get(part).is_some_and(|p| p.checked);
+        match container.map_or(Condition::Absent, Container::condition) {
+            Condition::Running if checked => Condition::Starting,
+            other => other,
+        }
     }
 
     /// That these are parts.
@@ -171,13 +194,13 @@ mod tests {
     #[test]
     fn parts_have_addresses_and_volumes() {
         let text = r#"{"name": "sandboxctl-stack", "services": {
-            "grafana": {"image": "g", "ports": [
+            "grafana": {"image": "g", "healthcheck": {"test": ["CMD", "/probe"]}, "ports": [
                 {"mode": "ingress", "host_ip": "127.0.0.1", "target": 3000, "published": "3030", "protocol": "tcp"}],
               "volumes": [
                 {"type": "volume", "source": "grafana", "target": "/var/lib/grafana", "volume": {}},
                 {"type": "volume", "source": "shared", "target": "/shared", "read_only": true},
                 {"type": "bind", "source": "/x", "target": "/y", "read_only": true}]},
-            "collector": {"image": "c", "ports": [
+            "collector": {"image": "c", "healthcheck": {"disable": true}, "ports": [
                 {"target": 4317, "published": "4317"}, {"host_ip": "::", "target": 4318, "published": "4318"},
                 {"target": 9}]},
             "collector-storage": {"image": "c", "restart": "no",
@@ -193,7 +216,8 @@ mod tests {
         assert_eq!(plan.volumes["shared"], "shared");
         let error = plan.check(&["graffana".to_owned()]).expect_err("no such part").to_string();
         assert!(error.contains("'graffana'") && error.contains("collector, grafana"), "{error}");
+        assert!(plan.parts["grafana"].checked && !plan.parts["collector"].checked);
         assert_eq!(plan.parts.len(), 2, "a step is no part");
-        assert!(Plan::parse("[]").is_err());
+        assert!(Plan::parse("no JSON").is_err());
     }
 }

@@ -85,7 +85,7 @@ mod tests {
         let mut plan = Plan::default();
         plan.parts.insert(
             "grafana".to_owned(),
-            Part { addresses: vec![address(port), address(free)], volumes: Vec::new() },
+            Part { addresses: vec![address(port), address(free)], ..Part::default() },
         );
         let found = taken(&plan, &["grafana".to_owned(), "none".to_owned()]);
         let said: Vec<String> = found.iter().map(ToString::to_string).collect();

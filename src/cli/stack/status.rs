@@ -1,6 +1,6 @@
 //! `stack status`: the parts, and how far the daemon's destinations are. Either may be away.
 
-use std::{io::IsTerminal, path::Path, process::ExitCode};
+use std::{path::Path, process::ExitCode};
 
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets};
 use serde::Serialize;
@@ -9,7 +9,7 @@ use super::{
     compose::Compose,
     layout::COMPOSE,
     plan::{Address, Plan},
-    ps::{self, Condition, Container},
+    ps::{self, Condition},
 };
 use crate::{
     api::Destination,
@@ -57,7 +57,7 @@ pub(super) async fn status(
     if as_json {
         json(&report)?;
     } else {
-        say(&render(&report, std::io::stdout().is_terminal()))?;
+        say(&render(&report))?;
     }
     let told = report.parts_error.is_none() || report.destinations_error.is_none();
     Ok(if told { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -69,20 +69,19 @@ async fn parts(dir: &Path, config: &Config) -> anyhow::Result<Vec<Part>> {
     }
     let compose = Compose::find(dir, config).await?;
     let (plan, containers) = (Plan::of(&compose).await?, ps::containers(&compose).await?);
-    let part = |(name, part): (String, super::plan::Part)| {
-        let container = containers.get(&name);
-        let state = container.map_or(Condition::Absent, Container::condition);
-        let ended = matches!(state, Condition::Ended | Condition::Restarting);
-        let exit_code = container.filter(|_| ended).map(|c| c.exit_code);
-        Part { name, state, exit_code, addresses: part.addresses }
+    let part = |(name, part): (&String, &super::plan::Part)| {
+        let container = containers.get(name);
+        let state = plan.condition(name, container);
+        let exit_code = container.filter(|_| state == Condition::Ended).map(|c| c.exit_code);
+        Part { name: name.clone(), state, exit_code, addresses: part.addresses.clone() }
     };
-    Ok(plan.parts.into_iter().map(part).collect())
+    Ok(plan.parts.iter().map(part).collect())
 }
 
-fn render(report: &Report, on_terminal: bool) -> String {
+fn render(report: &Report) -> String {
     let parts = match &report.parts_error {
         Some(error) => error.clone(),
-        None => parts_table(&report.parts, on_terminal),
+        None => parts_table(&report.parts),
     };
     let destinations = match (&report.destinations_error, report.destinations.is_empty()) {
         (Some(error), _) => error.clone(),
@@ -90,13 +89,13 @@ fn render(report: &Report, on_terminal: bool) -> String {
             "the daemon forwards nothing: it needs a [forward.NAME] in its configuration, see docs/stack.md"
                 .to_owned()
         }
-        (None, false) => destinations_table(&report.destinations, on_terminal),
+        (None, false) => destinations_table(&report.destinations),
     };
     format!("{parts}\n\n{destinations}")
 }
 
-fn parts_table(parts: &[Part], on_terminal: bool) -> String {
-    let mut table = table(["PART", "STATE", "ADDRESS", ""], on_terminal);
+fn parts_table(parts: &[Part]) -> String {
+    let mut table = table(["PART", "STATE", "ADDRESS", ""]);
     for part in parts {
         let mut state = part.state.word().to_owned();
         if let Some(code) = part.exit_code {
@@ -124,8 +123,8 @@ fn parts_table(parts: &[Part], on_terminal: bool) -> String {
     lines(&table)
 }
 
-fn destinations_table(destinations: &[Destination], on_terminal: bool) -> String {
-    let mut table = table(["DESTINATION", "SENT", "QUEUE", "LAG", "REFUSED", "ENDPOINT"], on_terminal);
+fn destinations_table(destinations: &[Destination]) -> String {
+    let mut table = table(["DESTINATION", "SENT", "QUEUE", "LAG", "REFUSED", "ENDPOINT"]);
     let mut errors = Vec::new();
     for d in destinations {
         let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
@@ -150,19 +149,22 @@ fn destinations_table(destinations: &[Destination], on_terminal: bool) -> String
 /// A destination that is behind by more than that has a problem.
 const LATE: u64 = 60; // seconds
 
-fn table<const N: usize>(header: [&str; N], on_terminal: bool) -> Table {
+fn table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(header);
-    table.set_content_arrangement(if on_terminal {
-        ContentArrangement::Dynamic
-    } else {
-        ContentArrangement::Disabled
-    });
+    // An address that is broken into two lines is none.
+    table
+        .load_style(presets::NOTHING)
+        .set_header(header)
+        .set_content_arrangement(ContentArrangement::Disabled);
     table
 }
 
 fn lines(table: &Table) -> String {
-    table.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>().join("\n")
+    table
+        .lines()
+        .map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 #[cfg(test)]
@@ -206,7 +208,7 @@ mod tests {
             destinations: vec![destination()],
             destinations_error: None,
         };
-        let shown = render(&whole, false);
+        let shown = render(&whole);
         for expected in ["collector", "healthy", "http://127.0.0.1:4318", "127.0.0.1:4317", "12", "17", "4 s"]
         {
             assert!(shown.contains(expected), "{expected} in {shown}");
@@ -218,7 +220,7 @@ mod tests {
             destinations: Vec::new(),
             destinations_error: None,
         };
-        let shown = render(&ended, false);
+        let shown = render(&ended);
         assert!(shown.contains("ended, code 137") && shown.contains("[forward.NAME]"), "{shown}");
         let away = Report {
             parts: Vec::new(),
@@ -226,6 +228,6 @@ mod tests {
             destinations: Vec::new(),
             destinations_error: Some("no daemon".to_owned()),
         };
-        assert_eq!(render(&away, false), "no stack\n\nno daemon");
+        assert_eq!(render(&away), "no stack\n\nno daemon");
     }
 }

@@ -77,7 +77,7 @@ pub(super) async fn up(args: &Up, dir: &Path, client: &Client, config: &Config) 
         compose.run("starting parts again whose files are new", &again).await?;
     }
     let patience = if started.is_ok() { args.wait } else { std::time::Duration::ZERO };
-    let troubles = wait::until_well(&compose, &wanted, patience).await?;
+    let troubles = wait::until_well(&compose, &plan, &wanted, patience).await?;
     if let Err(error) = started
         && troubles.iter().all(|t| t.said.is_empty())
     {
@@ -85,7 +85,9 @@ pub(super) async fn up(args: &Up, dir: &Path, client: &Client, config: &Config) 
     }
     tell(args.json, &compose, &plan, &wanted, &laid.kept, &troubles).await?;
     if troubles.is_empty() && !args.json {
-        tell_passwords(dir)?;
+        if wanted.iter().any(|part| part == "grafana") {
+            tell_password(dir)?;
+        }
         tell_forwarding(client, &plan).await?;
     }
     Ok(if troubles.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -108,7 +110,7 @@ pub(super) async fn restart(args: &Up, dir: &Path, config: &Config) -> anyhow::R
     again.push("restart");
     again.extend(wanted.iter().map(String::as_str));
     compose.run("starting parts again", &again).await?;
-    let troubles = wait::until_well(&compose, &wanted, args.wait).await?;
+    let troubles = wait::until_well(&compose, &plan, &wanted, args.wait).await?;
     tell(args.json, &compose, &plan, &wanted, &[], &troubles).await?;
     Ok(if troubles.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -169,7 +171,7 @@ async fn tell(
         let containers = ps::containers(compose).await?;
         let report = |name: &'_ String| {
             let (name, part) = plan.parts.get_key_value(name)?;
-            let state = containers.get(name).map_or(Condition::Absent, Container::condition);
+            let state = plan.condition(name, containers.get(name));
             Some(PartReport {
                 name,
                 state,
@@ -182,7 +184,7 @@ async fn tell(
     } else {
         for part in parts.iter().filter(|part| !wrong.contains_key(part.as_str())) {
             for address in plan.parts.get(part).iter().flat_map(|p| &p.addresses) {
-                say(&format!("{part:<13} {:<26} {}", address.shown(), address.what).trim_end())?;
+                say(format!("{part:<13} {:<26} {}", address.shown(), address.what).trim_end())?;
             }
         }
     }
@@ -199,7 +201,7 @@ async fn tell(
     Ok(())
 }
 
-fn tell_passwords(dir: &Path) -> anyhow::Result<()> {
+fn tell_password(dir: &Path) -> anyhow::Result<()> {
     let at = dir.join(ENV);
     if Settings::read(dir).get("GRAFANA_ADMIN_PASSWORD").is_some() {
         say(&format!(

@@ -11,7 +11,8 @@ use tokio::time::sleep;
 
 use super::{
     compose::{Compose, ComposeError},
-    ps::{self, Condition, Container},
+    plan::Plan,
+    ps::{self, Condition},
 };
 use crate::inert::inert;
 
@@ -20,7 +21,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// A part that is seen ending so often is not going to be well.
 const FALLS: u32 = 3;
 /// How much a part that is not well has said lately.
-const SAID: &str = "15"; // lines
+const SAID: &str = "8"; // lines
 
 /// A part that did not become well.
 #[derive(Debug)]
@@ -36,6 +37,7 @@ pub(super) struct Trouble {
 /// Waits until all of these parts are well; those that are not, by the end or for good, come back.
 pub(super) async fn until_well(
     compose: &Compose,
+    plan: &Plan,
     parts: &[String],
     patience: Duration,
 ) -> Result<Vec<Trouble>, ComposeError> {
@@ -49,7 +51,7 @@ pub(super) async fn until_well(
         let mut wrong = Vec::new();
         for part in parts {
             let container = containers.get(part);
-            let condition = container.map_or(Condition::Absent, Container::condition);
+            let condition = plan.condition(part, container);
             let fallen = falls.entry(part).or_default();
             *fallen += u32::from(condition == Condition::Restarting);
             board.show(part, condition);
@@ -88,9 +90,8 @@ fn verdict(condition: Condition, falls: u32, exit_code: i64) -> Verdict {
         Condition::Unhealthy => Verdict::Wrong("it runs, and its health check fails".to_owned()),
         Condition::Ended => Verdict::Wrong(format!("it ended with code {exit_code}")),
         Condition::Paused => Verdict::Wrong("it is paused".to_owned()),
-        Condition::Restarting if falls >= FALLS => {
-            Verdict::Wrong(format!("it ends again and again, with code {exit_code}"))
-        }
+        // Of one that is about to start again, Compose does not know the code.
+        Condition::Restarting if falls >= FALLS => Verdict::Wrong("it ends again and again".to_owned()),
         Condition::Absent | Condition::Starting | Condition::Restarting => Verdict::Waiting,
     }
 }

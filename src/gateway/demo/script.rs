@@ -263,23 +263,42 @@ impl ToolResult {
     }
 }
 
-/// The tool result that ends the conversation so far, if one does.
+/// The tool result that ends the conversation so far, if one does. What the client adds after it by itself (reminders, in
+/// messages of their own when a conversation is continued) does not come between.
 fn last_result(messages: &[Value]) -> Option<ToolResult> {
-    let content = messages.last()?.get("content")?.as_array()?;
-    let result = content.iter().rev().find(|b| b["type"] == "tool_result")?;
-    Some(ToolResult { text: text_of(&result["content"]), is_error: result["is_error"] == true })
+    for message in messages.iter().rev() {
+        let blocks = message.get("content").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        if let Some(result) = blocks.iter().rev().find(|b| b["type"] == "tool_result") {
+            return Some(ToolResult {
+                text: text_of(&result["content"]),
+                is_error: result["is_error"] == true,
+            });
+        }
+        if message["role"] == "assistant" || !said(message).is_empty() {
+            return None;
+        }
+    }
+    None
 }
 
-/// What the user said last, without what the client adds around it.
+/// What the user said last.
 fn prompt(messages: &[Value]) -> String {
-    let said = messages.iter().rev().filter(|m| m["role"] == "user").map(|m| match &m["content"] {
+    messages.iter().rev().map(said).find(|text| !text.is_empty()).unwrap_or_default()
+}
+
+/// What the user says in a message, without what the client adds around it.
+fn said(message: &Value) -> String {
+    if message["role"] != "user" {
+        return String::new();
+    }
+    let text = match &message["content"] {
         Value::Array(blocks) => {
             let own = blocks.iter().filter(|b| b["type"] == "text").filter_map(|b| b["text"].as_str());
             own.filter(|t| !t.trim_start().starts_with('<')).collect::<Vec<_>>().join(" ")
         }
         content => text_of(content),
-    });
-    said.map(|text| text.trim().to_owned()).find(|text| !text.is_empty()).unwrap_or_default()
+    };
+    text.trim().to_owned()
 }
 
 fn text_of(content: &Value) -> String {

@@ -119,6 +119,7 @@ impl Stack {
             ("loki:3100", at(loki)),
             ("jaeger:8888", at(jaeger_own)),
             ("pushgateway:9091", at(pushgateway)),
+            ("/etc/prometheus/rules", hasty_rules(dir.path())),
             ("/etc/prometheus", compose().join("prometheus").display().to_string()),
             ("_interval: 15s", "_interval: 1s".to_owned()),
         ] {
@@ -212,6 +213,18 @@ impl Stack {
             jaeger_url: url(jaeger),
         }
     }
+}
+
+/// A copy of the rules in which every group is evaluated each second.
+fn hasty_rules(dir: &Path) -> String {
+    let copies = dir.join("rules");
+    std::fs::create_dir(&copies).expect("a folder");
+    for rules in std::fs::read_dir(compose().join("prometheus/rules")).expect("a folder").flatten() {
+        let text = std::fs::read_to_string(rules.path()).expect("it can be read");
+        let text = text.replace("    interval: 1m\n", "").replace("    interval: 5m\n", "");
+        std::fs::write(copies.join(rules.file_name()), text).expect("it is written");
+    }
+    copies.display().to_string()
 }
 
 /// A service as a process: its command and its settings, with paths of its mounts where those come from.

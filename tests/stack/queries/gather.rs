@@ -121,7 +121,7 @@ async fn of_rules(stack: &Stack, found: &mut Vec<Query>) {
 fn of_document(name: &str, text: &str, found: &mut Vec<Query>) {
     let (mut kind, mut block, mut question) = (None, String::new(), String::new());
     for line in text.lines() {
-        match (line.strip_prefix("```"), kind) {
+        match (line.trim_start().strip_prefix("```"), kind) {
             (Some("promql"), _) => kind = Some(Kind::Promql { instant: true }),
             (Some("logql"), _) => kind = Some(Kind::Logql { instant: false }),
             (Some("jaeger"), _) => kind = Some(Kind::Jaeger),
@@ -130,7 +130,7 @@ fn of_document(name: &str, text: &str, found: &mut Vec<Query>) {
                 found.push(Query { place: format!("{name}: {question}"), kind: of, text });
                 kind = None;
             }
-            (None, Some(_)) => block += &format!("{line}\n"),
+            (None, Some(_)) => block += &format!("{}\n", line.trim()),
             (None, None) if !line.trim().is_empty() => question = line.trim().to_owned(),
             _ => {}
         }

@@ -13,7 +13,7 @@ use crate::common::{
     bundle::{Bundle, attribute_values},
     eventually,
     stack::Stack,
-    stories::ask,
+    stories::{ask, names},
 };
 
 /// What everybody does without typing: writes, reads, commits, opens a pull request, sends an agent, uses an MCP
@@ -23,7 +23,7 @@ export PATH=$PWD/bin:$PATH
 claude -p 'Write a file'
 claude -c -p 'Read the file'
 claude -p --model haiku 'Commit it'
-claude -p 'Open a pull request' --disallowedTools Read
+claude -p 'A pull request, please'
 claude -p 'Push it'
 claude -p 'Ask an agent to look around'
 rm hello-from-the-demo.txt
@@ -41,6 +41,8 @@ pub struct Real {
     prompt: String,
     trace: String,
     ended: Vec<Session>,
+    /// How often they asked for a connection; none was allowed.
+    egress: f64,
 }
 
 impl Real {
@@ -56,14 +58,16 @@ impl Real {
         let worked = daemon.when_in(patience, &works, "the work is done", |s| s.phase == Phase::Ended).await;
         let typed = daemon.ended(&types).await;
         let bundle = daemon.export(&works).await;
-        arrived(stack, &works, &bundle).await;
+        arrived(stack, &works, &types, &bundle).await;
+        let timelines = [bundle.lines("events.jsonl"), daemon.export(&types).await.lines("events.jsonl")];
+        let egress: usize = timelines.iter().map(|lines| names(lines, "egress").len()).sum();
         let prompt = attribute_values(&bundle.lines("telemetry/logs.jsonl").into(), "prompt.id");
-        let traces = stack.traces("claude-code", &[("sandbox.session.id", &works.id.to_string())]).await;
         Real {
             session: works.id.to_string(),
             prompt: prompt[0]["stringValue"].as_str().expect("an id").to_owned(),
-            trace: traces[0]["traceID"].as_str().expect("an id").to_owned(),
+            trace: works.id.to_string().replace('-', ""),
             ended: vec![worked, typed],
+            egress: egress as f64,
         }
     }
 
@@ -85,7 +89,7 @@ impl Real {
             (gained("claude_code_pull_request_count_total"), 1.0),
             (gained("sandboxctl_model_cost_usd_total"), sum(|t| t.gateway_cost_usd)),
             (gained("sandboxctl_hooks_total{decision=\"deny\"}"), 1.0),
-            (gained("sandboxctl_egress_total{result=\"denied\"}"), 1.0),
+            (gained("sandboxctl_egress_total{result=\"denied\"}"), self.egress),
             (gained("sandboxctl_session_starts_total{result=\"started\"}"), 2.0),
             (gained("sandboxctl_session_ends_total"), 2.0),
         ]
@@ -119,9 +123,11 @@ impl Real {
 fn config(stack: &Stack) -> String {
     format!(
         "[forward.stack]\nendpoint = \"{url}\"\n\
-         [teams]\nresearch = [\"ada@example.org\"]\n[profiles.demo]\ncredential = \"demo\"\n[profiles.demo.policy]\n\
+         [teams]\nresearch = [\"ada@example.org\"]\n[profiles.demo]\ncredential = \"demo\"\n\
+         egress = [\"example.net:443\"]\n[profiles.demo.policy]\n\
          allow = [\"Bash\", \"Write\", \"mcp__notes__add\"]\ndeny_commands = [\"git push\"]\n\
-         [mcp_servers.notes]\ncommand = \"python3\"\nargs = [\"-c\", '''\n{notes}''']\n\
+         [mcp_servers.notes]\ncommand = \"python3\"\nalwaysLoad = true\n\
+         args = [\"-c\", '''\n{notes}''']\n\
          [mcp_servers.broken]\ncommand = \"false\"\n",
         url = stack.otlp_url,
         notes = include_str!("../notes.py"),
@@ -143,7 +149,7 @@ async fn typing(daemon: &Daemon, session: &Session) {
 }
 
 /// Waits until the backends have what the bundle has.
-async fn arrived(stack: &Stack, session: &Session, bundle: &Bundle) {
+async fn arrived(stack: &Stack, session: &Session, typed: &Session, bundle: &Bundle) {
     let logs = attribute_values(&bundle.lines("telemetry/logs.jsonl").into(), "event.sequence").len();
     let query = format!(
         r#"sum(count_over_time({{service_name="claude-code"}} | sandbox_session_id="{}" [1h]))"#,
@@ -155,14 +161,22 @@ async fn arrived(stack: &Stack, session: &Session, bundle: &Bundle) {
         found.first().is_some_and(|s| s.value() >= logs as f64)
     })
     .await;
+    // The daemon tells of itself every 15 s.
+    let ends = "sum(sandboxctl_session_ends_total) == 2";
     for metric in
-        ["claude_code_pull_request_count_total", "claude_code_active_time_seconds_total{type=\"user\"}"]
+        [ends, "claude_code_pull_request_count_total", "claude_code_active_time_seconds_total{type=\"user\"}"]
     {
-        eventually("Prometheus has the counters", || async { !stack.promql(metric).await.is_empty() }).await;
+        eventually(&format!("Prometheus has {metric}"), || async { !stack.promql(metric).await.is_empty() })
+            .await;
     }
-    let id = session.id.to_string();
-    eventually("Jaeger has the traces", || async {
-        stack.traces("claude-code", &[("sandbox.session.id", &id)]).await.len() > 5
-    })
-    .await;
+    for session in [session, typed] {
+        let id = session.id.to_string();
+        eventually("Jaeger has the client's spans, and the daemon's of the whole", || async {
+            let whole = stack.trace(&id.replace('-', "")).await.unwrap_or_default();
+            let spans = whole["spans"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let root = spans.iter().any(|span| span["operationName"] == "session");
+            root && !stack.traces("claude-code", &[("sandbox.session.id", &id)]).await.is_empty()
+        })
+        .await;
+    }
 }

@@ -90,16 +90,16 @@ fn what_was_put_in_comes_out() {
         );
         shown.push((path, header.mode().expect("a mode"), header.uid().expect("an owner"), data.len(), link));
     }
-    let long = format!("./{}chunk", "deep/".repeat(40));
+    let long = format!("{}chunk", "deep/".repeat(40));
     let link = |to: &str| Some(to.to_owned());
     assert_eq!(
         shown,
         [
             ("./".to_owned(), 0o2750, 65534, 0, None),
-            ("./wal".to_owned(), 0o640, 65534, 100_000, None),
+            ("wal".to_owned(), 0o640, 65534, 100_000, None),
             (long, 0o644, 65534, 4, None),
-            ("./latest".to_owned(), 0o777, 0, 0, link("wal")),
-            ("./hard".to_owned(), 0o640, 65534, 0, link("wal")),
+            ("latest".to_owned(), 0o777, 0, 0, link("wal")),
+            ("hard".to_owned(), 0o640, 65534, 0, link("wal")),
         ]
     );
 }
@@ -114,12 +114,18 @@ fn an_archive_that_is_cut_is_refused_wherever_it_is_cut() {
 
 #[test]
 fn a_byte_that_turned_is_found() {
+    let unpacked = |archive: &[u8]| {
+        let mut bytes = Vec::new();
+        GzDecoder::new(archive).read_to_end(&mut bytes).map(|_| bytes).ok()
+    };
     let archive = backup();
+    let whole = unpacked(&archive);
     // The header of gzip holds times and names, which say nothing of the content.
     for at in (10..archive.len()).step_by(29) {
         let mut damaged = archive.clone();
         damaged[at] ^= 0x10;
-        assert!(verify(damaged.as_slice()).is_err(), "byte {at}");
+        // Some bits of deflate are there to fill a byte.
+        assert!(verify(damaged.as_slice()).is_err() || unpacked(&damaged) == whole, "byte {at}");
     }
 }
 

@@ -92,6 +92,31 @@ fn a_result_is_quoted_and_no_tool_follows() {
     assert!(words(&ask(long)).chars().count() < 600);
 }
 
+/// A conversation that is continued has the client's reminders in messages of their own.
+#[test]
+fn a_result_ends_a_conversation_though_reminders_follow_it() {
+    let result = json!([{ "type": "tool_result", "tool_use_id": "t", "content": "README.md" }]);
+    let reminder = json!([{ "type": "text", "text": "<system-reminder>be brief</system-reminder>" }]);
+    let tools = offered(&["Bash"]);
+    for role in ["user", "system"] {
+        let messages = json!([
+            { "role": "user", "content": "List the files" },
+            { "role": "assistant", "content": [{ "type": "tool_use", "id": "t", "name": "Bash", "input": {} }] },
+            { "role": "user", "content": result },
+            { "role": role, "content": reminder },
+        ]);
+        let answer = reply(&json!({ "messages": messages, "tools": tools }));
+        assert_eq!(tool(&answer), None, "{role}");
+    }
+    let asked_again = json!([
+        { "role": "user", "content": result },
+        { "role": "assistant", "content": "Here it is." },
+        { "role": "user", "content": "List the files" },
+        { "role": "user", "content": reminder },
+    ]);
+    assert_eq!(name(&reply(&json!({ "messages": asked_again, "tools": tools }))), Some("Bash"));
+}
+
 #[test]
 fn a_tool_that_was_denied_is_told_as_such() {
     let failed = json!([{ "type": "tool_result", "tool_use_id": "t", "is_error": true,
