@@ -121,7 +121,7 @@ impl Sender<'_> {
             let path = entry.path()?.components().skip(1).collect::<std::path::PathBuf>();
             let path = path.to_string_lossy().into_owned();
             let is_of = |signal: &Signal| path == format!("telemetry/{}.jsonl", signal.name());
-            let Some(signal) = Signal::ALL.into_iter().find(is_of) else { continue };
+            let Some(signal) = self.args.signals.iter().copied().find(is_of) else { continue };
             let mut lines = BufReader::new(entry);
             let mut line = Vec::new();
             for number in 1.. {

@@ -3,15 +3,21 @@
 //! Coordinates along the width are percentages and those along the height are pixels, so that nothing is scaled and
 //! text stays as large on a telephone. There is no script in it.
 
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
+
+use jiff::{ToSpan, civil::Date};
 
 use super::text::{Cell, Column, NOTE, columns, grouped, is_named, name, title, usd};
-use crate::api::{Report, ReportRow};
+use crate::api::{By, Report, ReportGroup, ReportRow};
 
 /// Groups that the first chart shows.
 const MOST: usize = 15;
+/// Characters of a group's name that fit beside its amounts on a telephone.
+const NAME: usize = 34;
 /// Height of a group in the first chart: its name, and two bars.
 const GROUP: usize = 46; // px
+/// Most days that the second chart shows.
+const DAYS: usize = 400;
 /// Height of the second chart, without its words.
 const TALL: f64 = 140.0; // px
 
@@ -125,13 +131,16 @@ fn groups(page: &mut String, report: &Report) {
     for (n, row) in rows.iter().enumerate() {
         let of: Vec<String> = report.by.iter().map(|by| Cell::Name(name(*by, row)).readable()).collect();
         let (first, second) = bars(row);
-        let (y, of) = (n * GROUP, escaped(&of.join(", ")));
+        let (y, of) = (n * GROUP, of.join(", "));
+        let short: String = of.chars().take(NAME).collect();
+        let short = escaped(&if short == of { short } else { short + "…" });
+        let of = escaped(&of);
         let (a, b) = (first / most * 100.0, second / most * 100.0);
         let [(class_a, _), (class_b, _)] = keys;
         let said = format!("{} / {}", says(first), says(second));
         writeln!(
             page,
-            "<g><title>{of}: {said}</title><text x=\"0\" y=\"{}\">{of}</text>\
+            "<g><title>{of}: {said}</title><text x=\"0\" y=\"{}\">{short}</text>\
              <text class=\"soft\" x=\"100%\" y=\"{}\" text-anchor=\"end\">{said}</text>\
              <rect class=\"{class_a}\" x=\"0\" y=\"{}\" width=\"{a:.2}%\" height=\"9\" rx=\"2\"/>\
              <rect class=\"{class_b}\" x=\"0\" y=\"{}\" width=\"{b:.2}%\" height=\"9\" rx=\"2\"/></g>",
@@ -149,8 +158,9 @@ fn groups(page: &mut String, report: &Report) {
 fn time(page: &mut String, report: &Report) {
     let most = report.rows.iter().map(|row| cost(row).0.max(cost(row).1)).fold(0.0, f64::max);
     let Some(by) = report.by.first().filter(|_| most > 0.0) else { return };
+    let rows = without_gaps(*by, report);
     head(page, &format!("Cost by {}", by.name()), &COST);
-    let (baseline, step) = (TALL + 20.0, 100.0 / report.rows.len() as f64);
+    let (baseline, step) = (TALL + 20.0, 100.0 / rows.len() as f64);
     writeln!(
         page,
         "<svg role=\"img\" aria-label=\"Cost over time\" width=\"100%\" height=\"{}\">\
@@ -159,7 +169,7 @@ fn time(page: &mut String, report: &Report) {
         usd(most)
     )
     .ok();
-    for (n, row) in report.rows.iter().enumerate() {
+    for (n, row) in rows.iter().enumerate() {
         let (client, gateway) = cost(row);
         let x = n as f64 * step;
         let when = escaped(&Cell::Name(name(*by, row)).readable());
@@ -177,9 +187,9 @@ fn time(page: &mut String, report: &Report) {
         }
         page.push_str("</g>\n");
     }
-    let ends = [(0, "0", "start"), (report.rows.len() - 1, "100%", "end")];
-    for (n, x, anchor) in ends.into_iter().take(report.rows.len()) {
-        let when = escaped(&Cell::Name(name(*by, &report.rows[n])).readable());
+    let ends = [(0, "0", "start"), (rows.len() - 1, "100%", "end")];
+    for (n, x, anchor) in ends.into_iter().take(rows.len()) {
+        let when = escaped(&Cell::Name(name(*by, &rows[n])).readable());
         write!(
             page,
             "<text class=\"soft\" x=\"{x}\" y=\"{}\" text-anchor=\"{anchor}\">{when}</text>",
@@ -188,6 +198,26 @@ fn time(page: &mut String, report: &Report) {
         .ok();
     }
     page.push_str("</svg>\n");
+}
+
+/// The report's rows; by day, with those in between on which nothing was used.
+fn without_gaps(by: By, report: &Report) -> Vec<ReportRow> {
+    let named: BTreeMap<String, &ReportRow> =
+        report.rows.iter().filter_map(|row| Some((name(by, row)?, row))).collect();
+    let first = report.since.or_else(|| named.keys().next()?.parse().ok());
+    let (By::Day, Some(first)) = (by, first) else { return report.rows.clone() };
+    let days = first.series(1.day()).take_while(|day| *day <= report.until).take(DAYS);
+    let of_day = |day: Date| {
+        let day = day.to_string();
+        named.get(&day).map_or_else(
+            || ReportRow {
+                group: ReportGroup { day: Some(day.clone()), ..ReportGroup::default() },
+                ..ReportRow::default()
+            },
+            |row| (*row).clone(),
+        )
+    };
+    days.map(of_day).collect()
 }
 
 fn head(page: &mut String, title: &str, keys: &[(&str, &str)]) {

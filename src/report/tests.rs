@@ -139,6 +139,8 @@ fn the_page_needs_nothing_else_and_has_its_charts() {
     // The dearest group's bar is as long as there is room; the other costs two thirds of its gateway's.
     assert!(page.contains("class=\"gateway\" x=\"0\" y=\"30\" width=\"100.00%\""), "{page}");
     assert!(page.contains("class=\"client\" x=\"0\" y=\"20\" width=\"66.67%\""), "{page}");
+    // Days without any use are there too: nine, of which one costs.
+    assert_eq!(page.matches("<g><title>2026-08-").count(), 8, "{page}");
     let open = page.matches("<svg").count();
     assert_eq!(open, page.matches("</svg>").count());
 }

@@ -113,6 +113,12 @@ async fn a_bundle_that_was_changed_sends_nothing_unless_one_insists() {
         code == Some(1) && said.contains("took 0 requests") && wrong.contains("takes nothing"),
         "{said}{wrong}"
     );
+    receiver.forget();
+    let (_, said, _) = run(&daemon, &[bundle, "--to", &receiver.url, "--signals", "metrics"]);
+    assert!(
+        said.contains("took 1 requests with 0 spans, 1 metric points") && receiver.spans() == 0,
+        "{said}"
+    );
     assert_eq!(run(&daemon, &[bundle, "--to", "collector:4317"]).0, Some(2));
     assert_eq!(run(&daemon, &["/no/such", "--to", &receiver.url]).0, Some(2));
 }

@@ -5,13 +5,14 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 
 use super::{public_key, telemetry::header, time};
-use crate::config::Protocol;
+use crate::{config::Protocol, signal::Signal};
 
 /// Its examples.
 pub const EXAMPLES: &str = "\
 Examples:
   sandboxctl import sandbox-session-019a9f3e-….tar.gz --to otlp://127.0.0.1:4317
   sandboxctl import bundle.tar.gz --to https://collector.example.org:4318 --header 'Authorization=Bearer abc'
+  sandboxctl import bundle.tar.gz --to http://127.0.0.1:9090/api/v1/otlp --signals metrics
 
 Everything goes with the times that it was recorded with. Resources get sandbox.imported = true and
 sandbox.imported.at; a backend that has the same session already has it twice.";
@@ -27,6 +28,9 @@ pub struct Import {
     /// A header of every request; may be given several times
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
     pub headers: Vec<(String, String)>,
+    /// What to send, comma-separated: traces, metrics, logs [default: all three]
+    #[arg(long, value_name = "SIGNAL,…", value_delimiter = ',', value_parser = signal, default_values = ["traces", "metrics", "logs"], hide_default_value = true)]
+    pub signals: Vec<Signal>,
     /// Public key that must have signed it, hexadecimal [default: whichever signed it]
     #[arg(long, value_name = "HEX", value_parser = public_key, conflicts_with = "no_verify")]
     pub key: Option<String>,
@@ -48,6 +52,11 @@ pub struct Target {
     pub protocol: Protocol,
     /// Base URL.
     pub endpoint: String,
+}
+
+fn signal(text: &str) -> Result<Signal, &'static str> {
+    let found = Signal::ALL.into_iter().find(|signal| signal.name() == text);
+    found.ok_or("give one or more of traces, metrics and logs")
 }
 
 fn target(text: &str) -> Result<Target, &'static str> {
