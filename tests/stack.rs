@@ -5,6 +5,8 @@ mod common;
 
 #[path = "stack/boards.rs"]
 mod boards;
+#[path = "stack/counts.rs"]
+mod counts;
 #[path = "stack/files.rs"]
 mod files;
 #[path = "stack/queries.rs"]

@@ -1,7 +1,7 @@
 //! `sandboxctl stack`, told with the real binary, the real Compose and the real engine, on a small stack of the
 //! tests' own; and `stack verify`, with a collector and backends that the test plays.
 //!
-//! Compose is `docker compose`, or what SANDBOXCTL_COMPOSE or SANDBOXCTL_STACK name: scripts/stack-parts builds it.
+//! Compose is the one that scripts/stack-parts built, unless SANDBOXCTL_COMPOSE names another.
 
 mod common;
 

@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::TcpListener,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -11,7 +11,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::common::guest;
+use crate::common::{guest, stack::part::binary};
 
 /// What both parts run; the image of the sessions has Python.
 const SERVE: &str = r#"["python3", "-u", "-m", "http.server", "8000", "--directory", "/data"]"#;
@@ -62,8 +62,8 @@ impl Stack {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sandboxctl"));
         command.arg("--config").arg(self.dir.path().join("config.toml"));
         command.args(["stack", "--dir"]).arg(self.folder()).args(args).stdin(Stdio::null());
-        if let Some(compose) = built_compose() {
-            command.env("SANDBOXCTL_COMPOSE", compose);
+        if std::env::var_os("SANDBOXCTL_COMPOSE").is_none() {
+            command.env("SANDBOXCTL_COMPOSE", binary("docker-compose"));
         }
         command
     }
@@ -134,15 +134,6 @@ pub fn docker(args: &[&str]) -> String {
 
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port()
-}
-
-/// The Compose that the scripts built, unless another is named.
-fn built_compose() -> Option<PathBuf> {
-    if std::env::var_os("SANDBOXCTL_COMPOSE").is_some() {
-        return None;
-    }
-    let built = Path::new(&std::env::var_os("SANDBOXCTL_STACK")?).join("bin/docker-compose");
-    built.is_file().then_some(built)
 }
 
 fn compose(project: &str, port: u16, far: &str) -> String {

@@ -91,6 +91,12 @@ impl Stack {
         self.dir.path().join(part)
     }
 
+    /// Has Prometheus scrape a daemon at this address, as a file in compose's `targets` would.
+    pub fn scrape(&self, address: &str) {
+        let file = self.dir.path().join("targets/daemons.yaml");
+        std::fs::write(file, format!("- targets: [\"{address}\"]\n")).expect("it is written");
+    }
+
     fn launch(&mut self, part: &'static str) {
         let launch = self.launches[part].clone();
         self.parts.insert(part, Part::start(launch, self.dir.path()));
@@ -120,13 +126,14 @@ impl Stack {
             ("jaeger:8888", at(jaeger_own)),
             ("pushgateway:9091", at(pushgateway)),
             ("/etc/prometheus/rules", hasty_rules(dir.path())),
-            ("/etc/prometheus", compose().join("prometheus").display().to_string()),
+            ("/etc/prometheus/targets", dir.path().join("targets").display().to_string()),
             ("_interval: 15s", "_interval: 1s".to_owned()),
         ] {
             assert!(text.contains(name), "prometheus.yml has no {name} any more");
             text = text.replace(name, &address);
         }
         std::fs::write(&rewritten, text).expect("it is written");
+        std::fs::create_dir(dir.path().join("targets")).expect("a folder");
 
         let service = |part: &'static str, binary, more: Vec<String>, env, health| {
             let launch = launch(&config["services"][part], &dir.path().join(part), binary, more, env, health);
