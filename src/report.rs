@@ -295,7 +295,6 @@ fn group(by: &[By], payer: &Payer, day: u32, model: Option<&String>, tool: Optio
 pub fn lines(question: &Question, groups: BTreeMap<ReportGroup, Sums>) -> Vec<ReportRow> {
     let mut rows: Vec<ReportRow> =
         groups.into_iter().map(|(group, sums)| line(question, group, &sums)).collect();
-    let time = |row: &ReportRow| (row.group.month.clone(), row.group.week.clone(), row.group.day.clone());
     let weight = |row: &ReportRow| {
         let cost = row.models.map_or(0.0, |m| m.cost_usd.max(m.gateway_cost_usd));
         (cost, row.tools.map_or(0, |t| t.calls))
@@ -309,6 +308,12 @@ pub fn lines(question: &Question, groups: BTreeMap<ReportGroup, Sums>) -> Vec<Re
             .then(a.group.cmp(&b.group))
     });
     rows
+}
+
+/// When a line is of, as far as it is of any time.
+fn time(row: &ReportRow) -> [Option<&str>; 3] {
+    let ReportGroup { month, week, day, .. } = &row.group;
+    [month.as_deref(), week.as_deref(), day.as_deref()]
 }
 
 /// A line of a report.
