@@ -26,6 +26,7 @@ mod archive;
 mod backup;
 mod compose;
 mod layout;
+mod pipelines;
 mod plan;
 mod ports;
 mod ps;

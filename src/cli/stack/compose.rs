@@ -70,6 +70,8 @@ pub(super) struct Compose {
     dir: PathBuf,
     engine: OsString,
     detached: bool,
+    /// Settings beside those in `.env`, which they win over.
+    settings: Vec<(&'static str, &'static str)>,
 }
 
 impl Compose {
@@ -77,12 +79,17 @@ impl Compose {
     pub(super) async fn find(dir: &Path, config: &Config) -> Result<Compose, ComposeError> {
         let command = program().await?;
         let engine = format!("unix://{}", config.docker.socket.display()).into();
-        Ok(Compose { command, dir: dir.to_owned(), engine, detached: false })
+        Ok(Compose { command, dir: dir.to_owned(), engine, detached: false, settings: Vec::new() })
     }
 
     /// The same, out of reach of the Ctrl-C that is meant for us: what it does has to be finished.
     pub(super) fn detached(self) -> Compose {
         Compose { detached: true, ..self }
+    }
+
+    /// The same, with these settings beside those in `.env`.
+    pub(super) fn with(self, settings: Vec<(&'static str, &'static str)>) -> Compose {
+        Compose { settings, ..self }
     }
 
     /// The stack's folder.
@@ -156,6 +163,7 @@ impl Compose {
         // .env names, whatever else the caller is working on.
         command.env("DOCKER_HOST", &self.engine).env_remove("DOCKER_CONTEXT");
         command.env_remove("COMPOSE_PROJECT_NAME").env_remove("COMPOSE_FILE").current_dir(&self.dir);
+        command.envs(self.settings.iter().copied());
         command
     }
 }

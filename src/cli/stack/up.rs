@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{
     compose::Compose,
     layout::{self, Laid},
+    pipelines,
     plan::{Address, Plan},
     ports,
     ps::{self, Condition, Container},
@@ -52,7 +53,17 @@ pub(super) async fn up(args: &Up, dir: &Path, client: &Client, config: &Config) 
     plan.check(&args.parts)?;
     let before = ps::containers(&compose).await?;
     let runs = |part: &String| before.get(part).is_some_and(Container::is_up);
-    let wanted = wanted(&compose, &plan, &args.parts).await?;
+    let mut wanted = wanted(&compose, &plan, &args.parts).await?;
+    let will_run = |part: &str| wanted.iter().any(|w| w == part) || runs(&part.to_owned());
+    let sends = will_run(pipelines::SENDER);
+    let compose = compose.with(pipelines::without_absent(&Settings::read(dir), will_run));
+    // It may have to be told of a backend that is new.
+    if sends
+        && wanted.iter().any(|part| pipelines::is_backend(part))
+        && !wanted.iter().any(|p| p == pipelines::SENDER)
+    {
+        wanted.push(pipelines::SENDER.to_owned());
+    }
     let stopped: Vec<String> = wanted.iter().filter(|part| !runs(part)).cloned().collect();
     let taken = ports::taken(&plan, &stopped);
     if !taken.is_empty() {

@@ -19,11 +19,12 @@ use super::Amount;
 const RESOURCE: [&str; 6] =
     ["service.name", "service.version", "sandbox.profile", "user.name", "user.email", "team"];
 /// What of a point goes: it is of one session, or of whom the resource names with authority.
-const OF_A_SESSION: [&str; 12] = [
+const OF_A_SESSION: [&str; 13] = [
     "session.id",
     "user.id",
     "user.name",
     "user.email",
+    "team",
     "user.account_uuid",
     "user.account_id",
     "organization.id",
