@@ -26,7 +26,7 @@ install_go() {
   proxy=${proxy%%[,|]*}
   case "$proxy" in http*) ;; *) proxy=https://proxy.golang.org ;; esac
   name=v0.0.1-go$GO_VERSION.linux-$machine
-  mkdir -p "$CACHE" && zip=$(mktemp "$CACHE/go.XXXXXX") || return
+  mkdir -p "$CACHE" && zip=$(mktemp -p "$CACHE" --suffix .zip) || return
   curl --fail --silent --show-error --location --retry 3 -o "$zip" \
     "${proxy%/}/golang.org/toolchain/@v/$name.zip" || { rm -f "$zip"; return 1; }
   if [ "$(sha256sum < "$zip" | cut -d ' ' -f 1)" != "${GO_SHA256[$machine]}" ]; then
