@@ -67,9 +67,11 @@ part_sources() { (cd "$ROOT/tests/stack/$module" && sha256sum -- * && echo "$pac
 build_go_part() {
   local where=$ROOT/tests/stack/$module flags='-s -w'
   export CGO_ENABLED=0 GOFLAGS='-mod=readonly -buildvcs=false -modcacherw' GOWORK=off
-  # Ten gigabytes that nobody needs once the parts are built: apart from others' caches, and removed at the end.
-  export GOCACHE=$STACK/building/cache GOMODCACHE=$STACK/building/modules
-  mkdir -p "$folder" || return
+  # Some gigabytes that nobody needs once a part is built: apart from others' caches, and of one module at a time.
+  local building=$STACK/building/$module
+  export GOCACHE=$building/cache GOMODCACHE=$building/modules
+  mkdir -p "$folder" "$building" || return
+  find "$STACK/building" -mindepth 1 -maxdepth 1 ! -name "$module" -exec rm -rf {} + || return
   if [ -e "$where/builder.yaml" ]; then
     generate "$where" "$folder/generated" || return
     where=$folder/generated
