@@ -58,8 +58,9 @@ pub struct Work {
     pub recorded_bytes: u64,
     /// Spans, metric points and log records received.
     pub records: [u64; 3],
-    /// US dollars, by the gateway's own count.
-    pub cost_usd: f64,
+    /// Billionths of a US dollar, by the gateway's own count: whole numbers, since a sum of fractions may fall by a
+    /// rounding when it is made in another order.
+    pub cost_nanos: u64,
 }
 
 impl Work {
@@ -68,7 +69,7 @@ impl Work {
         for (sum, (now, before)) in self.records.iter_mut().zip(now.records.into_iter().zip(before.records)) {
             *sum += now.saturating_sub(before);
         }
-        self.cost_usd += (now.cost_usd - before.cost_usd).max(0.0);
+        self.cost_nanos += now.cost_nanos.saturating_sub(before.cost_nanos);
     }
 }
 
@@ -216,7 +217,9 @@ impl Metrics {
             ("metrics", sum(|w| w.records[1])),
             ("logs", sum(|w| w.records[2])),
         ];
-        let cost = work.iter().map(|(profile, work)| Sample::real(&[("profile", profile)], work.cost_usd));
+        #[expect(clippy::cast_precision_loss, reason = "an amount needs no more than 52 bits")]
+        let dollars = |work: &Work| work.cost_nanos as f64 / 1e9;
+        let cost = work.iter().map(|(profile, work)| Sample::real(&[("profile", profile)], dollars(work)));
         let one = |name, help, value: u64| Family::gauge(name, help, vec![Sample::new(&[], value)]);
         let ratio = |name, help, value| Family::gauge(name, help, vec![Sample::real(&[], value)]);
         let mut all = vec![

@@ -385,8 +385,9 @@ impl Supervisor {
             }
             // Not on shutdown: the sessions live on, and whoever asks until the end still sees them.
             if !supervisor.inner.cancel.is_cancelled() {
-                supervisor.live_lock().remove(&id);
+                // First: who looks in between sees it in one place, and not in none.
                 supervisor.inner.metrics.over(id, &handle.spec.profile_name, observe::work(&handle));
+                supervisor.live_lock().remove(&id);
                 if let Some(reason) = &handle.view().reason {
                     supervisor.inner.metrics.ended(reason);
                 }

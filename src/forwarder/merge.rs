@@ -5,11 +5,14 @@
 //! made (UUIDv7), so a journal is opened no sooner than its time has come, and there are never more of them open than
 //! sessions were alive at once.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use tokio::sync::watch;
 
-use super::{Shared, session::read};
+use super::{
+    Shared,
+    session::{Read, read},
+};
 use crate::{
     id::SessionId,
     journal::{Entry, Kind, Reader},
@@ -46,12 +49,22 @@ struct Source {
     ahead: VecDeque<Entry>,
     /// Whether the journal may hold more than has been read.
     more: bool,
+    /// It could not be read: it is opened again at the next look, from the cursor on.
+    failed: bool,
 }
 
 impl Merge {
     /// Looks which sessions there are; `cursor` is the name under which cursors are kept.
     pub async fn look(&mut self, of: &Shared, cursor: &str) -> Result<(), StoreError> {
-        for unsent in of.supervisor.store().unsent(cursor).await? {
+        let all = of.supervisor.store().unsent(cursor).await?;
+        let there: HashSet<SessionId> = all.iter().map(|unsent| unsent.id).collect();
+        for (id, source) in &mut self.open {
+            // It was purged.
+            if !there.contains(id) && of.supervisor.live(*id).is_none() {
+                (source.live, source.ended, source.more) = (None, true, false);
+            }
+        }
+        for unsent in all {
             match self.open.get_mut(&unsent.id) {
                 // It lived when it was opened, and now it is over: what it has left stands in its journal.
                 Some(source) if unsent.ended && !source.ended && of.supervisor.live(unsent.id).is_none() => {
@@ -83,6 +96,9 @@ impl Merge {
             step.entries.extend(entry.map(|entry| (id, entry)));
         }
         self.open.retain(|id, source| {
+            if source.failed {
+                return false;
+            }
             let over = source.ended && !source.more && source.ahead.is_empty();
             if over {
                 step.over.push(*id);
@@ -105,11 +121,13 @@ impl Merge {
                 continue;
             }
             let Some(reader) = source.reader.take() else { continue };
-            if let Some((reader, batch)) = read(reader, *id).await {
-                source.reader = Some(reader);
-                source.more = !batch.is_empty();
-                source.ahead = batch.into();
-            }
+            let Read::Some(reader, batch) = read(reader, *id).await else {
+                source.failed = true;
+                continue;
+            };
+            source.reader = Some(reader);
+            source.more = !batch.is_empty();
+            source.ahead = batch.into();
             let end = source.live.as_ref().map_or(0, |(_, head)| *head.borrow());
             let first = source.ahead.front().map(|first| (end.saturating_sub(first.seq), first.time));
             of.status.waiting_metrics(*id, first);
@@ -140,7 +158,14 @@ impl Merge {
                 (live, head)
             });
             let ended = live.is_none();
-            let source = Source { reader: Some(reader), live, ended, ahead: VecDeque::new(), more: true };
+            let source = Source {
+                reader: Some(reader),
+                live,
+                ended,
+                ahead: VecDeque::new(),
+                more: true,
+                failed: false,
+            };
             self.open.insert(unsent.id, source);
         }
         opened

@@ -12,10 +12,11 @@ use tokio::time::sleep;
 use super::{
     Shared,
     spans::{Spans, Turns},
+    totals,
 };
 use crate::{
     id::SessionId,
-    journal::{Entry, Kind, Reader},
+    journal::{Entry, JournalError, Kind, Reader},
     session::SessionHandle,
     signal::Signal,
     store::{ALL_SENT, Unsent},
@@ -26,6 +27,8 @@ use crate::{
 const BATCH: usize = 256;
 /// and most of their bytes, but for the last one's.
 const BATCH_BYTES: usize = 1 << 20;
+/// Before a journal that could not be read is tried again.
+const PAUSE: Duration = Duration::from_secs(5);
 /// How long one waits, once there is something, for more to go with it.
 const LINGER: Duration = Duration::from_millis(500);
 
@@ -49,7 +52,7 @@ impl Shared {
                 head.mark_unchanged();
             }
             let Some(taken) = reader.take() else { return };
-            let Some((back, batch)) = read(taken, id).await else { return };
+            let Read::Some(back, batch) = read(taken, id).await else { return sleep(PAUSE).await };
             reader = Some(back);
             let Some((first, last)) = batch.first().zip(batch.last()) else {
                 self.status.waiting(id, None);
@@ -100,7 +103,7 @@ impl Shared {
             if let Some(signal) = Signal::of(entry.kind)
                 && let Some((_, requests)) = all.iter_mut().find(|(of, _)| *of == signal)
             {
-                requests.push(entry.payload.clone());
+                requests.extend(totals::honest(signal, entry.payload.clone()));
             } else if let Some(spans) = &mut spans {
                 spans.see(entry);
             }
@@ -172,8 +175,16 @@ async fn turns(reader: Reader, id: SessionId) -> Option<Turns> {
     reading.await.ok()
 }
 
-/// The next requests, and the reader back. Where the journal breaks off it ends.
-pub(super) async fn read(mut reader: Reader, id: SessionId) -> Option<(Reader, Vec<Entry>)> {
+/// What was read of a journal.
+pub(super) enum Read {
+    /// So much, and the reader back; nothing where it ends, for now or because it is damaged there.
+    Some(Reader, Vec<Entry>),
+    /// The journal could not be read at the moment: another time, from the cursor on.
+    Later,
+}
+
+/// Reads the next requests.
+pub(super) async fn read(mut reader: Reader, id: SessionId) -> Read {
     let reading = tokio::task::spawn_blocking(move || {
         let mut bytes = 0;
         let mut batch = Vec::new();
@@ -183,16 +194,20 @@ pub(super) async fn read(mut reader: Reader, id: SessionId) -> Option<(Reader, V
                     bytes += entry.payload.len();
                     batch.push(entry);
                 }
-                Some(Err(error)) => {
+                Some(Err(error @ JournalError::Damaged { .. })) => {
                     tracing::error!(session = %id, %error, "a journal breaks off; what follows cannot be forwarded");
                     break;
+                }
+                Some(Err(error)) => {
+                    tracing::warn!(session = %id, %error, "a journal cannot be read at the moment; it is tried again");
+                    return Read::Later;
                 }
                 None => break,
             }
         }
-        (reader, batch)
+        Read::Some(reader, batch)
     });
-    reading.await.ok()
+    reading.await.unwrap_or(Read::Later)
 }
 
 /// Waits for more frames; false when the session is gone and there are none.

@@ -1,9 +1,12 @@
 //! Summed metrics to one destination: read by time, added up, sent, kept.
 //!
-//! Sums, what was added to them, and the cursors change together on the disk, and only after the destination has the
-//! step. A daemon that is killed in between adds the same to the same again, and sends what the destination has already.
+//! Sums, what was added to them, and the cursors change together on the disk, and then they are sent: what a destination
+//! has heard never has to be taken back. A daemon that is killed in between says where all sums stand when it is back.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::{BTreeMap, HashSet, VecDeque},
+    time::{Duration, Instant},
+};
 
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use prost::Message;
@@ -12,18 +15,21 @@ use tokio::time::sleep;
 use super::{
     LOOK, Shared,
     merge::{Merge, Step},
-    totals::{Changes, Totals},
+    totals::{self, Changes, Key, Totals},
 };
 use crate::{
     clock,
+    id::SessionId,
     signal::Signal,
-    store::{StoreError, Sums, SumsStep},
+    store::{ALL_SENT, StoreError, Sums, SumsStep},
 };
 
 /// How often one looks for more when all is up to date.
 const TICK: Duration = Duration::from_secs(1);
 /// How often everything is sent again: a backend takes for gone what it does not hear of for five minutes.
 const AGAIN: Duration = Duration::from_secs(60);
+/// From how far back on one does not linger.
+const BEHIND: u64 = 10_000_000; // µs
 /// Between two tries at the store.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -31,20 +37,20 @@ impl Shared {
     /// Sends sums for ever.
     pub(super) async fn sums(&self) {
         let cursor = format!("{}/metrics", self.name);
-        let mut totals = loop {
-            match self.kept().await {
-                Ok(totals) => break totals,
+        let (mut totals, mut time) = loop {
+            match self.kept(&cursor).await {
+                Ok(kept) => break kept,
                 Err(error) => {
                     tracing::error!(destination = self.name, %error, "the sums of metrics cannot be read");
                     sleep(PAUSE).await;
                 }
             }
         };
+        // What was kept last may not have been sent.
+        self.send_sums(totals.all(time)).await;
         let mut merge = Merge::default();
         let mut looked: Option<Instant> = None;
         let mut again = Instant::now();
-        // Time only goes on, also for what comes late: a sum cannot have been larger before.
-        let mut time = 0;
         let mut changes = self.supervisor.changes();
         loop {
             if looked.is_none_or(|at| at.elapsed() >= LOOK) || changes.has_changed().unwrap_or(false) {
@@ -57,42 +63,56 @@ impl Shared {
                 }
             }
             let step = merge.step(self).await;
-            if step.entries.is_empty() && step.over.is_empty() {
+            let behind = step.entries.last().is_some_and(|(_, entry)| entry.time + BEHIND < clock::now());
+            if !step.entries.is_empty() || !step.over.is_empty() {
+                // Time only goes on, also for what comes late: a sum cannot have been larger before.
+                time = step.entries.iter().map(|(_, entry)| entry.time).fold(time, u64::max);
+                self.take(&mut totals, step, time, &cursor).await;
+            }
+            if !behind {
                 if again.elapsed() >= AGAIN {
                     time = time.max(clock::now());
                     self.send_sums(totals.all(time)).await;
                     again = Instant::now();
                 }
                 sleep(TICK).await;
-                continue;
             }
-            time = step.entries.iter().map(|(_, entry)| entry.time).fold(time, u64::max);
-            if time == 0 {
-                time = clock::now();
-            }
-            self.take(&mut totals, step, time, &cursor).await;
         }
     }
 
-    async fn kept(&self) -> Result<Totals, StoreError> {
-        let Sums { series, parts } = self.supervisor.store().sums(&self.name).await?;
-        let series: Vec<_> = series
-            .into_iter()
-            .map(|(key, state)| {
-                let key = key.try_into().map_err(|e: &str| StoreError::Row(e.to_owned()))?;
-                Ok((key, serde_json::from_str(&state)?))
-            })
-            .collect::<Result<_, StoreError>>()?;
-        let parts: Vec<_> = parts
-            .into_iter()
-            .map(|(id, state)| Ok((id, serde_json::from_str(&state)?)))
-            .collect::<Result<_, StoreError>>()?;
-        Ok(Totals::new(self.supervisor.instance().to_string(), series, parts))
+    /// The sums as they were kept, and the time of the last step. A row that makes no sense is given up: its series
+    /// begins anew.
+    async fn kept(&self, cursor: &str) -> Result<(Totals, u64), StoreError> {
+        let store = self.supervisor.store();
+        let Sums { series, parts, time } = store.sums(&self.name).await?;
+        let told = |what: &str| {
+            tracing::error!(destination = self.name, what, "a sum of metrics makes no sense and is given up")
+        };
+        let series = series.into_iter().filter_map(|(key, state)| {
+            let read = Key::try_from(key.clone()).ok().zip(serde_json::from_str(&state).ok());
+            if read.is_none() {
+                told(&key);
+            }
+            read
+        });
+        let parts = parts.into_iter().filter_map(|(id, state)| {
+            let read = serde_json::from_str(&state).ok();
+            if read.is_none() {
+                told(&id.to_string());
+            }
+            Some((id, read?))
+        });
+        let instance = self.supervisor.instance().to_string();
+        let mut totals = Totals::new(instance, series.collect(), parts.collect());
+        // Those that were purged meanwhile are over.
+        let there: HashSet<SessionId> = store.unsent(cursor).await?.into_iter().map(|of| of.id).collect();
+        totals.sessions().into_iter().filter(|id| !there.contains(id)).for_each(|id| totals.end(id));
+        Ok((totals, time))
     }
 
-    /// Adds a step, sends what came of it as of `time` (µs), and keeps it.
+    /// Adds a step, keeps what came of it, and sends it as of `time` (µs).
     async fn take(&self, totals: &mut Totals, step: Step, time: u64, cursor: &str) {
-        let mut cursors = std::collections::BTreeMap::new();
+        let mut cursors = BTreeMap::new();
         for (id, entry) in step.entries {
             // Before it is added up: what is left out or hashed may be what series are told apart by.
             let request = self.filter.apply(Signal::Metrics, entry.payload);
@@ -104,16 +124,17 @@ impl Shared {
         }
         for id in &step.over {
             totals.end(*id);
-            cursors.insert(*id, crate::store::ALL_SENT);
+            cursors.insert(*id, ALL_SENT);
             self.status.waiting_metrics(*id, None);
         }
-        let (requests, Changes { series, parts }) = totals.step(time);
-        self.send_sums(requests).await;
+        let (requests, Changes { series, parts, gone }) = totals.step(time);
         let kept = SumsStep {
             sums: Sums {
                 series: series.iter().map(|(key, series)| (String::from(*key), json(series))).collect(),
                 parts: parts.iter().map(|(id, parts)| (*id, json(parts))).collect(),
+                time,
             },
+            gone: gone.into_iter().map(String::from).collect(),
             cursors: cursors.into_iter().collect(),
             over: step.over,
         };
@@ -122,14 +143,22 @@ impl Shared {
             tracing::error!(destination = self.name, %error, "the sums of metrics cannot be kept; they wait");
             sleep(PAUSE).await;
         }
+        self.send_sums(requests).await;
     }
 
+    /// Sends requests; one that the destination refuses is taken apart, so that only what it cannot take is lost.
     async fn send_sums(&self, requests: Vec<ExportMetricsServiceRequest>) {
-        for request in requests {
-            if let Err(why) =
-                self.deliver("sums of metrics", Signal::Metrics, request.encode_to_vec().into()).await
-            {
-                self.refused("sums of metrics", &why);
+        const OF: &str = "sums of metrics";
+        let mut waiting: VecDeque<ExportMetricsServiceRequest> = requests.into();
+        while let Some(request) = waiting.pop_front() {
+            if let Err(why) = self.deliver(OF, Signal::Metrics, request.encode_to_vec().into()).await {
+                match totals::halves(request) {
+                    Some([first, second]) => {
+                        waiting.push_front(second);
+                        waiting.push_front(first);
+                    }
+                    None => self.refused(OF, &why),
+                }
             }
         }
     }

@@ -14,12 +14,13 @@
 //! summaries and exponential histograms cannot be added up and pass with the session's own labels taken off: of
 //! several sessions the last one tells.
 //!
-//! A session can invent names: beyond [`PER_SESSION`] sources of its own nothing of it is counted, beyond [`SERIES`]
-//! series a new one is counted as its metric's series with `otel.metric.overflow` (OpenTelemetry's metrics SDK has the
-//! same).
+//! A session can invent names: beyond [`PER_SESSION`] sources of its own nothing of it is counted. Beyond [`SERIES`]
+//! series those make room that have stood still for a day, and where none has, a new one is counted in one series for
+//! them all, with `otel.metric.overflow` (as in OpenTelemetry's metrics SDK).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use bytes::Bytes;
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::ExportMetricsServiceRequest,
     common::v1::KeyValue,
@@ -28,9 +29,10 @@ use opentelemetry_proto::tonic::{
         number_data_point::Value,
     },
 };
+use prost::Message;
 use serde::{Deserialize, Serialize};
 
-use crate::id::SessionId;
+use crate::{id::SessionId, signal::Signal};
 
 mod series;
 
@@ -38,11 +40,15 @@ use series::{Descriptor, Shape};
 pub(in crate::forwarder) use series::{Key, Series};
 
 /// Most sources of one session that are followed.
-const PER_SESSION: usize = 2048;
+const PER_SESSION: usize = 512;
 /// Most series that leave.
 const SERIES: usize = 20_000;
+/// Beyond it sums are no numbers any more.
+const LARGEST: f64 = 1e300;
 /// Points of one request.
 const POINTS: usize = 2000;
+/// How long a series may have stood still that makes room for another when there are too many.
+const IDLE: u64 = 24 * 3600 * 1_000_000; // µs
 /// How long before its first value a series is sent as zero: who looks for what has been added finds its beginning.
 const ZERO_BEFORE: u64 = 10_000_000; // µs
 
@@ -90,6 +96,9 @@ pub(in crate::forwarder) struct Parts(BTreeMap<String, Part>);
 struct Part {
     #[serde(flatten)]
     amount: Amount,
+    /// The time of the point that it is from, in ns: one that comes later and is older says nothing new.
+    #[serde(rename = "t", default)]
+    at: u64,
     /// The series that a level is taken out of again when its session has ended.
     #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
     level: Option<Key>,
@@ -102,6 +111,8 @@ pub(in crate::forwarder) struct Changes {
     pub series: Vec<(Key, Series)>,
     /// Sessions of which something was added, and what has been in all.
     pub parts: Vec<(SessionId, Parts)>,
+    /// Series that made room for others.
+    pub gone: Vec<Key>,
 }
 
 /// The sums of one destination.
@@ -113,6 +124,7 @@ pub(in crate::forwarder) struct Totals {
     parts: HashMap<SessionId, Parts>,
     changed: BTreeSet<Key>,
     touched: BTreeSet<SessionId>,
+    gone: Vec<Key>,
     /// What cannot be added up, on its way out.
     passing: Vec<ResourceMetrics>,
 }
@@ -131,10 +143,15 @@ impl Totals {
     /// Adds what a session's request tells.
     pub fn add(&mut self, session: SessionId, request: ExportMetricsServiceRequest) {
         for of in request.resource_metrics {
-            let resource = series::resource(of.resource.unwrap_or_default(), &self.instance);
+            let resource = of.resource.unwrap_or_default();
+            if series::is_daemons(&resource) {
+                continue;
+            }
+            let origin = series::origin(&resource);
+            let resource = series::resource(resource, &self.instance);
             for scope in of.scope_metrics {
                 let name = scope.scope.map(|scope| (scope.name, scope.version)).unwrap_or_default();
-                for metric in scope.metrics.into_iter().filter(|metric| !series::is_ours(&metric.name)) {
+                for metric in scope.metrics.into_iter().filter(series::is_fit) {
                     let mut of = Descriptor {
                         resource: resource.clone(),
                         scope: name.clone(),
@@ -143,6 +160,7 @@ impl Totals {
                         description: metric.description.clone(),
                         shape: Shape::Counter,
                         attributes: Vec::new(),
+                        origin,
                     };
                     match metric.data {
                         Some(Data::Sum(sum)) => {
@@ -150,13 +168,16 @@ impl Totals {
                             of.shape = if sum.is_monotonic { Shape::Counter } else { Shape::Level };
                             for point in sum.data_points {
                                 let Some(amount) = number(&point) else { continue };
-                                let start = if delta { None } else { Some(point.start_time_unix_nano) };
-                                self.take(session, &of, point.attributes, start, amount);
+                                let when = (point.start_time_unix_nano, point.time_unix_nano);
+                                self.take(session, &of, point.attributes, (!delta).then_some(when), amount);
                             }
                         }
                         Some(Data::Histogram(all)) => {
                             let delta = all.aggregation_temporality == AggregationTemporality::Delta as i32;
                             for point in all.data_points {
+                                if !series::is_whole(&point) {
+                                    continue;
+                                }
                                 of.shape = Shape::Histogram { bounds: point.explicit_bounds };
                                 let amount = Amount {
                                     value: point.sum.unwrap_or(0.0),
@@ -164,8 +185,8 @@ impl Totals {
                                         .chain(point.bucket_counts)
                                         .collect(),
                                 };
-                                let start = if delta { None } else { Some(point.start_time_unix_nano) };
-                                self.take(session, &of, point.attributes, start, amount);
+                                let when = (point.start_time_unix_nano, point.time_unix_nano);
+                                self.take(session, &of, point.attributes, (!delta).then_some(when), amount);
                             }
                         }
                         _ => self.pass(of, metric),
@@ -175,50 +196,64 @@ impl Totals {
         }
     }
 
-    /// A point: `start` is when it began to count, `None` where it tells what came since the one before.
+    /// A point: `when` is when it began to count and when it stood there (ns), `None` where it tells what came since the
+    /// one before.
     fn take(
         &mut self,
         session: SessionId,
         of: &Descriptor,
         attributes: Vec<KeyValue>,
-        start: Option<u64>,
+        when: Option<(u64, u64)>,
         amount: Amount,
     ) {
-        // A counter that fell below zero is none; backends would take each step for a restart.
-        if !amount.value.is_finite() || (of.shape == Shape::Counter && amount.value < 0.0) {
+        // A counter below zero is none, and backends would take each step of it for a restart; and a number that JSON
+        // does not have could not be kept.
+        let grows = of.shape != Shape::Level;
+        let is_number = amount.value.is_finite() && amount.value.abs() < LARGEST;
+        if !is_number || (grows && amount.value < 0.0) || !series::are_fit(&attributes) {
             return;
         }
         let parts = self.parts.entry(session).or_default();
-        let source = of.source(&attributes, start);
+        let source = of.source(&attributes, when.map(|(start, _)| start));
         if parts.0.len() >= PER_SESSION && !parts.0.contains_key(&source) {
             return;
         }
         let of = Descriptor { attributes: series::shared(attributes), ..of.clone() };
         let mut key = of.key();
         let of = if self.series.len() >= SERIES && !self.series.contains_key(&key) {
-            let over = of.overflow();
+            // Of histograms with other bounds nothing common could be told.
+            let Some(over) = of.overflow() else { return };
             key = over.key();
             over
         } else {
             of
         };
         let part = parts.0.entry(source).or_default();
-        let more = match (start, &of.shape) {
-            (None, _) => amount,
-            (Some(_), Shape::Level) => {
-                let more = Amount { value: amount.value - part.amount.value, buckets: Vec::new() };
-                *part = Part { amount, level: Some(key) };
-                more
+        let level = (!grows).then_some(key);
+        let more = match when {
+            None => {
+                if level.is_some() {
+                    part.amount.value += amount.value;
+                }
+                part.level = level;
+                amount
             }
-            (Some(_), _) => {
-                let more = amount.since(&part.amount).unwrap_or_else(|| amount.clone());
-                part.amount = amount;
+            Some((_, at)) if at < part.at => return,
+            Some((_, at)) => {
+                let more = match level {
+                    Some(_) => Amount { value: amount.value - part.amount.value, buckets: Vec::new() },
+                    None => amount.since(&part.amount).unwrap_or_else(|| amount.clone()),
+                };
+                *part = Part { amount, at, level };
                 more
             }
         };
         self.touched.insert(session);
         self.changed.insert(key);
-        self.series.entry(key).or_insert_with(|| Series::new(of)).amount.add(&more);
+        let sum = &mut self.series.entry(key).or_insert_with(|| Series::new(of)).amount;
+        if (sum.value + more.value).abs() < LARGEST {
+            sum.add(&more);
+        }
     }
 
     /// What cannot be added up: on, but for what is of the session alone.
@@ -232,6 +267,11 @@ impl Totals {
             }],
             schema_url: String::new(),
         });
+    }
+
+    /// Sessions of which something has been added, and that are not over.
+    pub fn sessions(&self) -> Vec<SessionId> {
+        self.parts.keys().copied().collect()
     }
 
     /// A session is over and all of it is here: only its levels end with it.
@@ -251,6 +291,16 @@ impl Totals {
     /// is new is sent as zero first.
     pub fn step(&mut self, now: u64) -> (Vec<ExportMetricsServiceRequest>, Changes) {
         let keys = std::mem::take(&mut self.changed);
+        if self.series.len() >= SERIES {
+            // What comes back after a day begins anew, as after a restart.
+            self.gone.extend(
+                self.series
+                    .iter()
+                    .filter(|(key, s)| !keys.contains(key) && s.at + IDLE < now)
+                    .map(|(key, _)| *key),
+            );
+            self.gone.iter().for_each(|key| drop(self.series.remove(key)));
+        }
         let mut zeros = Builder::default();
         let mut points = Builder::default();
         let mut changes = Changes::default();
@@ -262,12 +312,14 @@ impl Totals {
                     zeros.push(key, &Series { amount: series.zero(), ..series.clone() }, series.since);
                 }
             }
+            series.at = now;
             points.push(key, series, now);
             changes.series.push((key, series.clone()));
         }
         let touched = std::mem::take(&mut self.touched);
         changes.parts =
             touched.into_iter().filter_map(|id| Some((id, self.parts.get(&id)?.clone()))).collect();
+        changes.gone = std::mem::take(&mut self.gone);
         let mut requests = zeros.requests();
         requests.extend(points.requests());
         let passing = std::mem::take(&mut self.passing);
@@ -326,6 +378,57 @@ impl Builder {
     fn requests(self) -> Vec<ExportMetricsServiceRequest> {
         self.requests
     }
+}
+
+/// A session's request without metrics that call themselves the daemon's; other signals are as they are.
+pub(in crate::forwarder) fn honest(signal: Signal, request: Bytes) -> Option<Bytes> {
+    if signal != Signal::Metrics {
+        return Some(request);
+    }
+    let mut all = ExportMetricsServiceRequest::decode(request.clone()).ok()?;
+    let forged = |metric: &Metric| series::is_ours(&metric.name);
+    let scopes = |of: &ResourceMetrics| of.scope_metrics.iter().any(|scope| scope.metrics.iter().any(forged));
+    let claims = |of: &ResourceMetrics| of.resource.as_ref().is_some_and(series::is_daemons);
+    if !all.resource_metrics.iter().any(|of| claims(of) || scopes(of)) {
+        return Some(request);
+    }
+    all.resource_metrics.retain(|of| !claims(of));
+    let each = all.resource_metrics.iter_mut().flat_map(|of| &mut of.scope_metrics);
+    each.for_each(|scope| scope.metrics.retain(|metric| !forged(metric)));
+    Some(all.encode_to_vec().into())
+}
+
+/// A request in two, by metrics or, of one metric, by points; `None` where it has one point.
+pub(in crate::forwarder) fn halves(
+    request: ExportMetricsServiceRequest,
+) -> Option<[ExportMetricsServiceRequest; 2]> {
+    let mut each: Vec<ExportMetricsServiceRequest> = Vec::new();
+    for of in request.resource_metrics {
+        for scope in of.scope_metrics {
+            for metric in scope.metrics {
+                for metric in series::by_point(metric) {
+                    let scope_metrics = vec![ScopeMetrics {
+                        scope: scope.scope.clone(),
+                        metrics: vec![metric],
+                        schema_url: String::new(),
+                    }];
+                    let resource_metrics = vec![ResourceMetrics {
+                        resource: of.resource.clone(),
+                        scope_metrics,
+                        schema_url: String::new(),
+                    }];
+                    each.push(ExportMetricsServiceRequest { resource_metrics });
+                }
+            }
+        }
+    }
+    if each.len() < 2 {
+        return None;
+    }
+    let second = each.split_off(each.len() / 2);
+    Some([each, second].map(|half| ExportMetricsServiceRequest {
+        resource_metrics: half.into_iter().flat_map(|one| one.resource_metrics).collect(),
+    }))
 }
 
 fn number(point: &NumberDataPoint) -> Option<Amount> {

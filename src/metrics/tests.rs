@@ -54,7 +54,11 @@ fn counts_add_up_by_label_and_every_line_is_well_formed() {
 fn what_sessions_did_counts_once_whether_they_live_or_are_over() {
     let metrics = Metrics::default();
     let (adopted, new) = (SessionId::new(), SessionId::new());
-    let work = |recorded_bytes, logs, cost_usd| Work { recorded_bytes, records: [0, 0, logs], cost_usd };
+    let work = |recorded_bytes, logs, cost_usd: f64| Work {
+        recorded_bytes,
+        records: [0, 0, logs],
+        cost_nanos: (cost_usd * 1e9) as u64,
+    };
     metrics.begun(adopted, work(1000, 10, 1.0));
     metrics.begun(new, Work::default());
     let now = |live: &[(SessionId, Work)]| Now {

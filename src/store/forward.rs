@@ -26,6 +26,8 @@ pub struct Sums {
     pub series: Vec<(String, String)>,
     /// What has been added of each session.
     pub parts: Vec<(SessionId, String)>,
+    /// The time of the last step, in µs since the epoch.
+    pub time: u64,
 }
 
 /// A step of the sums: all of it is kept, or nothing.
@@ -33,6 +35,8 @@ pub struct Sums {
 pub struct SumsStep {
     /// What changed.
     pub sums: Sums,
+    /// Series that are given up.
+    pub gone: Vec<String>,
     /// How far that goes in each session.
     pub cursors: Vec<(SessionId, u64)>,
     /// Sessions that are over: nothing more will be added of them.
@@ -80,7 +84,12 @@ impl Store {
                 .fetch_all(&self.pool)
                 .await?;
         let parts = parts.into_iter().map(|(id, state)| Ok((session_id(&id)?, state)));
-        Ok(Sums { series, parts: parts.collect::<Result<_, StoreError>>()? })
+        let time: Option<(String,)> = sqlx::query_as("SELECT value FROM meta WHERE key = ?")
+            .bind(time_of(destination))
+            .fetch_optional(&self.pool)
+            .await?;
+        let time = time.and_then(|(time,)| time.parse().ok()).unwrap_or(0);
+        Ok(Sums { series, parts: parts.collect::<Result<_, StoreError>>()?, time })
     }
 
     /// Keeps a step of the sums for a destination, with its cursors under the name `cursor`.
@@ -113,6 +122,20 @@ impl Store {
             .execute(&mut *all)
             .await?;
         }
+        for series in &step.gone {
+            sqlx::query("DELETE FROM forward_series WHERE destination = ? AND series = ?")
+                .bind(destination)
+                .bind(series)
+                .execute(&mut *all)
+                .await?;
+        }
+        sqlx::query(
+            "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        )
+        .bind(time_of(destination))
+        .bind(step.sums.time.to_string())
+        .execute(&mut *all)
+        .await?;
         for (session, seq) in &step.cursors {
             set_cursor(&mut all, cursor, *session, *seq).await?;
         }
@@ -125,6 +148,11 @@ impl Store {
         }
         Ok(all.commit().await?)
     }
+}
+
+/// Under what name in `meta` the time of a destination's last step stands.
+fn time_of(destination: &str) -> String {
+    format!("time of the sums for {destination}")
 }
 
 async fn set_cursor(

@@ -172,9 +172,10 @@ async fn sums_and_their_cursors_are_kept_together_and_by_destination() {
     let sums = |state: &str| Sums {
         series: vec![("s".to_owned(), state.to_owned())],
         parts: vec![(view.id, state.to_owned())],
+        time: 7,
     };
     for state in ["1", "2"] {
-        let step = SumsStep { sums: sums(state), cursors: vec![(view.id, 5)], over: Vec::new() };
+        let step = SumsStep { sums: sums(state), cursors: vec![(view.id, 5)], ..SumsStep::default() };
         store.keep_sums("d", "d/metrics", &step).await.expect("kept");
         assert_eq!(store.sums("d").await.expect("read"), sums(state));
     }
@@ -183,7 +184,10 @@ async fn sums_and_their_cursors_are_kept_together_and_by_destination() {
     assert_eq!(store.unsent("d").await.expect("asked")[0].cursor, 0);
     let step = SumsStep { over: vec![view.id], cursors: vec![(view.id, ALL_SENT)], ..SumsStep::default() };
     store.keep_sums("d", "d/metrics", &step).await.expect("kept");
-    assert_eq!(store.sums("d").await.expect("read"), Sums { parts: Vec::new(), ..sums("2") });
+    assert_eq!(store.sums("d").await.expect("read"), Sums { parts: Vec::new(), time: 0, ..sums("2") });
+    let step = SumsStep { gone: vec!["s".to_owned()], ..SumsStep::default() };
+    store.keep_sums("d", "d/metrics", &step).await.expect("kept");
+    assert_eq!(store.sums("d").await.expect("read"), Sums::default());
     assert_eq!(store.unsent("d/metrics").await.expect("asked"), []);
 }
 

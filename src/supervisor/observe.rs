@@ -51,6 +51,6 @@ pub(super) fn work(session: &SessionHandle) -> Work {
     session.recorder.with_summary(|summary| Work {
         recorded_bytes: session.recorder.journal().bytes(),
         records: [summary.spans, summary.metric_points, summary.log_records],
-        cost_usd: summary.totals().gateway_cost_usd,
+        cost_nanos: (summary.totals().gateway_cost_usd * 1e9).round() as u64,
     })
 }

@@ -14,6 +14,7 @@ use prost::Message;
 use serde::{Deserialize, Serialize};
 
 use super::Amount;
+use crate::metrics::otlp::SERVICE;
 
 /// What of a resource stays: of these there are as many as there are people, teams and profiles.
 const RESOURCE: [&str; 6] =
@@ -36,6 +37,12 @@ const OF_A_SESSION: [&str; 13] = [
 ];
 /// Longest value of an attribute; labels are no place for texts.
 const VALUE: usize = 256; // characters
+/// Longest name of a metric or an attribute.
+const NAME: usize = 256; // bytes
+/// Most attributes of a point.
+const ATTRIBUTES: usize = 64;
+/// Most buckets of a histogram.
+const BOUNDS: usize = 256;
 
 /// A series' name: what it is of, which metric, which attributes. They sort so that what belongs together stands
 /// together.
@@ -83,6 +90,9 @@ pub(in crate::forwarder) struct Series {
     pub(super) amount: Amount,
     /// Since when it counts, in µs since the epoch; 0 while nobody has heard of it.
     pub(super) since: u64,
+    /// When it last changed.
+    #[serde(default)]
+    pub(super) at: u64,
 }
 
 /// What is the same of all points of a series.
@@ -97,6 +107,9 @@ pub(super) struct Descriptor {
     pub shape: Shape,
     /// Sorted by key.
     pub attributes: Vec<KeyValue>,
+    /// What tells the processes of a session apart: the resource as it came. No part of the series.
+    #[serde(skip)]
+    pub origin: u64,
 }
 
 /// The resource of a series; the sessions of one person share it.
@@ -157,9 +170,74 @@ pub(super) fn shared_points(mut metric: Metric) -> Metric {
 }
 
 /// Whether a metric calls itself one of the daemon's: no session's is.
-pub(super) fn is_ours(name: &str) -> bool {
-    const OURS: &str = "sandboxctl";
-    name.get(..OURS.len()).is_some_and(|start| start.eq_ignore_ascii_case(OURS))
+pub(in crate::forwarder) fn is_ours(name: &str) -> bool {
+    name.get(..SERVICE.len()).is_some_and(|start| start.eq_ignore_ascii_case(SERVICE))
+}
+
+/// Whether a resource calls itself the daemon.
+pub(in crate::forwarder) fn is_daemons(resource: &v1::Resource) -> bool {
+    let service = resource.attributes.iter().filter(|attribute| attribute.key == "service.name");
+    service.filter_map(|attribute| text(attribute.value.as_ref()?)).any(is_ours)
+}
+
+fn text(value: &AnyValue) -> Option<&str> {
+    if let Some(any_value::Value::StringValue(text)) = &value.value { Some(text) } else { None }
+}
+
+/// Whether a metric's name, unit and description are such as a backend takes.
+pub(super) fn is_fit(metric: &Metric) -> bool {
+    !is_ours(&metric.name)
+        && (1..=NAME).contains(&metric.name.len())
+        && metric.unit.len() <= NAME
+        && metric.description.len() <= 4 * NAME
+}
+
+/// The same of a point's attributes: plain values under short names.
+pub(super) fn are_fit(attributes: &[KeyValue]) -> bool {
+    attributes.len() <= ATTRIBUTES
+        && attributes.iter().all(|attribute| {
+            let plain = match attribute.value.as_ref().and_then(|value| value.value.as_ref()) {
+                Some(any_value::Value::DoubleValue(value)) => value.is_finite(),
+                Some(any_value::Value::ArrayValue(_) | any_value::Value::KvlistValue(_)) => false,
+                Some(any_value::Value::BytesValue(bytes)) => bytes.len() <= VALUE,
+                _ => true,
+            };
+            plain && attribute.key.len() <= NAME
+        })
+}
+
+/// Whether a histogram's point is one: bounds that ascend, and a bucket more than there are.
+pub(super) fn is_whole(point: &HistogramDataPoint) -> bool {
+    let bounds = &point.explicit_bounds;
+    bounds.len() <= BOUNDS
+        && bounds.iter().all(|bound| bound.is_finite())
+        && bounds.is_sorted_by(|a, b| a < b)
+        && (point.bucket_counts.len() == bounds.len() + 1
+            || (point.bucket_counts.is_empty() && bounds.is_empty()))
+}
+
+/// A resource as it came, in a number.
+pub(super) fn origin(resource: &v1::Resource) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    hash(&mut hasher, &resource.encode_to_vec());
+    short(&hasher)
+}
+
+/// A metric as so many of one point each.
+pub(super) fn by_point(mut metric: Metric) -> Vec<Metric> {
+    let data = metric.data.take();
+    let alone = |data: Data| Metric { data: Some(data), ..metric.clone() };
+    match data {
+        Some(Data::Sum(Sum { data_points, aggregation_temporality, is_monotonic })) => {
+            let one = |p| Data::Sum(Sum { data_points: vec![p], aggregation_temporality, is_monotonic });
+            data_points.into_iter().map(|p| alone(one(p))).collect()
+        }
+        Some(Data::Histogram(Histogram { data_points, aggregation_temporality })) => {
+            let one = |p| Data::Histogram(Histogram { data_points: vec![p], aggregation_temporality });
+            data_points.into_iter().map(|p| alone(one(p))).collect()
+        }
+        data => vec![Metric { data, ..metric }],
+    }
 }
 
 fn sorted(mut attributes: Vec<KeyValue>) -> Vec<KeyValue> {
@@ -202,6 +280,7 @@ impl Descriptor {
         for text in [&self.scope.0, &self.name, &self.unit] {
             hash(&mut hasher, text.as_bytes());
         }
+        hash(&mut hasher, &self.origin.to_le_bytes());
         let mut each: Vec<Vec<u8>> = attributes.iter().map(Message::encode_to_vec).collect();
         each.sort_unstable();
         each.iter().for_each(|attribute| hash(&mut hasher, attribute));
@@ -209,11 +288,25 @@ impl Descriptor {
         format!("{:016x}", short(&hasher))
     }
 
-    /// The series in place of this one when there are too many.
-    pub fn overflow(self) -> Descriptor {
+    /// The series in place of all those for which there is no room, of each shape one.
+    pub fn overflow(self) -> Option<Descriptor> {
+        if matches!(self.shape, Shape::Histogram { .. }) {
+            return None;
+        }
         let value = Some(AnyValue { value: Some(any_value::Value::BoolValue(true)) });
         let key = "otel.metric.overflow".to_owned();
-        Descriptor { attributes: vec![KeyValue { key, value, ..KeyValue::default() }], ..self }
+        let mut resource = self.resource.0.to_vec();
+        resource.retain(|attribute| attribute.key == "service.instance.id");
+        Some(Descriptor {
+            resource: Resource(Arc::new(resource)),
+            scope: (String::new(), String::new()),
+            name: "sandbox.metrics.overflow".to_owned(),
+            unit: String::new(),
+            description: "Series for which there was no room.".to_owned(),
+            shape: self.shape,
+            attributes: vec![KeyValue { key, value, ..KeyValue::default() }],
+            origin: 0,
+        })
     }
 
     pub fn scope(&self) -> InstrumentationScope {
@@ -245,7 +338,7 @@ impl Descriptor {
 
 impl Series {
     pub(super) fn new(of: Descriptor) -> Series {
-        Series { of, amount: Amount::default(), since: 0 }
+        Series { of, amount: Amount::default(), since: 0, at: 0 }
     }
 
     /// Nothing, in the series' shape.

@@ -71,8 +71,11 @@ fn sent(requests: &[ExportMetricsServiceRequest]) -> Vec<(String, String, String
             resource.iter().all(|a| a.key != "sandbox.session.id" && a.key != "os.version"),
             "{resource:?}"
         );
-        let user =
-            resource.iter().find(|a| a.key == "user.email").map(|a| shown(std::slice::from_ref(a))).unwrap();
+        let user = resource
+            .iter()
+            .find(|a| a.key == "user.email")
+            .map(|a| shown(std::slice::from_ref(a)))
+            .unwrap_or_default();
         for metric in of.scope_metrics.iter().flat_map(|s| &s.metrics) {
             let Some(Data::Sum(sum)) = &metric.data else { continue };
             for p in &sum.data_points {
@@ -219,6 +222,112 @@ fn nobody_invents_series_without_end_nor_the_daemons_own() {
         request("eve", vec![sum("SandboxCtl_hooks", true, false, vec![point(1, 1.0, &[])])]),
     );
     assert_eq!(totals.step(NOW).0, []);
+}
+
+#[test]
+fn what_could_not_be_kept_or_would_be_refused_is_not_added() {
+    let mut totals = Totals::default();
+    let a = SessionId::new();
+    let mut send = |metric: Metric| {
+        totals.add(a, request("ada", vec![metric]));
+        totals.step(NOW).0
+    };
+    let histogram = |bounds: &[f64], buckets: &[u64], total: f64| {
+        let point = HistogramDataPoint {
+            count: 1,
+            sum: Some(total),
+            bucket_counts: buckets.to_vec(),
+            explicit_bounds: bounds.to_vec(),
+            ..HistogramDataPoint::default()
+        };
+        let of = AggregationTemporality::Cumulative as i32;
+        metric("h", Data::Histogram(Histogram { data_points: vec![point], aggregation_temporality: of }))
+    };
+    for wrong in [
+        histogram(&[f64::INFINITY], &[1, 0], 1.0),
+        histogram(&[f64::NAN], &[1, 0], 1.0),
+        histogram(&[2.0, 1.0], &[1, 0, 0], 1.0),
+        histogram(&[1.0], &[1], 1.0),
+        histogram(&[1.0], &[1, 0], -1.0),
+        sum("", true, false, vec![point(1, 1.0, &[])]),
+        sum(&"n".repeat(300), true, false, vec![point(1, 1.0, &[])]),
+        sum("large", true, false, vec![point(1, 1.7e308, &[])]),
+        sum("key", true, false, vec![point(1, 1.0, &[(&"k".repeat(300), "v")])]),
+    ] {
+        assert_eq!(send(wrong.clone()), [], "{wrong:?}");
+    }
+    assert_eq!(send(histogram(&[1.0], &[1, 0], 1.0)).len(), 2);
+    for delta in [true, false] {
+        for _ in 0..2 {
+            send(sum("much", true, delta, vec![point(1, 9e299, &[])]));
+        }
+    }
+    assert!(values(&totals.all(NOW)).iter().all(|value| value.is_finite()));
+}
+
+#[test]
+fn what_comes_late_is_older_than_what_is_known() {
+    let mut totals = Totals::default();
+    let a = SessionId::new();
+    for (time, value) in [(7, 7.0), (5, 5.0), (9, 9.0)] {
+        let late = NumberDataPoint { time_unix_nano: time, ..point(1, value, &[]) };
+        totals.add(a, request("ada", vec![sum("c", true, false, vec![late])]));
+    }
+    assert_eq!(values(&totals.step(NOW).0), [0.0, 9.0]);
+}
+
+#[test]
+fn who_stood_still_for_a_day_makes_room() {
+    let mut totals = Totals::default();
+    let many = |totals: &mut Totals, round: usize| {
+        for n in 0..SERIES / PER_SESSION + 1 {
+            let points =
+                (0..PER_SESSION).map(|i| point(1, 1.0, &[("l", format!("{round} {n} {i}").as_str())]));
+            totals.add(SessionId::new(), request("ada", vec![sum("many", true, false, points.collect())]));
+        }
+    };
+    many(&mut totals, 0);
+    assert_eq!(totals.step(NOW).1.gone, []);
+    let next = tokens("bob", 1, 1.0, "1");
+    totals.add(SessionId::new(), next.clone());
+    let (_, changes) = totals.step(NOW + IDLE + 1);
+    assert_eq!(changes.gone.len(), SERIES, "but for the one of those that had no room");
+    totals.add(SessionId::new(), next);
+    assert!(
+        sent(&totals.step(NOW + IDLE + 2).0).iter().any(|(user, ..)| user.contains("bob")),
+        "there is room"
+    );
+}
+
+#[test]
+fn a_refused_request_is_taken_apart_to_its_points_and_a_forged_one_cleaned() {
+    let points = (0..5).map(|n| point(1, 1.0, &[("n", n.to_string().as_str())])).collect();
+    let whole =
+        request("ada", vec![sum("a", true, false, points), sum("b", true, false, vec![point(1, 1.0, &[])])]);
+    let mut waiting = vec![whole.clone()];
+    let mut alone = Vec::new();
+    while let Some(next) = waiting.pop() {
+        match halves(next.clone()) {
+            Some(both) => waiting.extend(both),
+            None => alone.push(next),
+        }
+    }
+    let names = |request: &ExportMetricsServiceRequest| -> Vec<String> {
+        let scopes = request.resource_metrics.iter().flat_map(|of| &of.scope_metrics);
+        scopes.flat_map(|scope| &scope.metrics).map(|metric| metric.name.clone()).collect()
+    };
+    let mut all: Vec<String> = alone.iter().flat_map(names).collect();
+    all.sort();
+    assert_eq!((alone.len(), all), (6, ["a", "a", "a", "a", "a", "b"].map(str::to_owned).to_vec()));
+    let bytes = Bytes::from(whole.encode_to_vec());
+    assert_eq!(honest(Signal::Metrics, bytes.clone()), Some(bytes));
+    let forged = request("eve", vec![sum("sandboxctl_hooks", true, false, vec![point(1, 1.0, &[])])]);
+    let cleaned = honest(Signal::Metrics, forged.encode_to_vec().into()).unwrap();
+    assert!(names(&ExportMetricsServiceRequest::decode(cleaned).unwrap()).is_empty());
+    let mut claims = whole;
+    claims.resource_metrics[0].resource.as_mut().unwrap().attributes[0] = text("service.name", "SandboxCtl");
+    let cleaned = honest(Signal::Metrics, claims.encode_to_vec().into()).unwrap();
+    assert!(names(&ExportMetricsServiceRequest::decode(cleaned).unwrap()).is_empty());
 }
 
 proptest! {
