@@ -47,7 +47,7 @@ impl Shared {
             }
         };
         // What was kept last may not have been sent.
-        self.send_sums(totals.all(time)).await;
+        self.send_sums(totals.once_more(time)).await;
         let mut merge = Merge::default();
         let mut looked: Option<Instant> = None;
         let mut again = Instant::now();

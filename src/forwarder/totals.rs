@@ -329,6 +329,19 @@ impl Totals {
         (requests, changes)
     }
 
+    /// Requests with everything as it was kept, as of `time` (µs), for the last step may not have been sent: zeros of the
+    /// series that began with it among them.
+    pub fn once_more(&self, time: u64) -> Vec<ExportMetricsServiceRequest> {
+        let mut zeros = Builder::default();
+        let new = |series: &Series| series.at == time && series.since + ZERO_BEFORE == time;
+        for (key, series) in self.series.iter().filter(|(_, s)| new(s) && s.of.shape != Shape::Level) {
+            zeros.push(*key, &Series { amount: series.zero(), ..series.clone() }, series.since);
+        }
+        let mut requests = zeros.requests();
+        requests.extend(self.all(time));
+        requests
+    }
+
     /// Requests with everything, as of `now` (µs): a series that nobody hears of for minutes is taken for gone.
     pub fn all(&self, now: u64) -> Vec<ExportMetricsServiceRequest> {
         let mut points = Builder::default();

@@ -25,6 +25,9 @@ const OUTSIDE: &[(&str, &str, &[&str])] = &[
     ("/api/v1/invites/{token}/join", "cols", &["0", "1001"]),
     ("/api/v1/invites/{token}/join", "rows", &["0", "1001"]),
     ("/api/v1/sessions/{id}", "note", &["a%07b"]),
+    ("/api/v1/report", "by", &["", "none", "user,none"]),
+    ("/api/v1/report", "since", &["", "soon", "2026-13-01"]),
+    ("/api/v1/report", "until", &["", "soon", "2026-02-30"]),
     ("/api/v1/sessions/{id}/events", "kind", &["none", "hook,none", ""]),
 ];
 

@@ -143,14 +143,14 @@ async fn what_only_shows_at_the_start_is_told_then_by_its_key() {
         ("", format!("[model]\nkey_file = \"{}\"", at("open")), "model.key_file", "chmod 600"),
         (
             "",
-            format!("[forward]\nendpoint = \"http://127.0.0.1:1\"\nheaders_file = \"{}\"", at("nothing")),
-            "forward.headers_file",
+            format!("[forward.t]\nendpoint = \"http://127.0.0.1:1\"\nheaders_file = \"{}\"", at("nothing")),
+            "forward.t.headers_file",
             "No such file",
         ),
         (
             "",
-            format!("[forward]\nendpoint = \"http://127.0.0.1:1\"\nheaders_file = \"{}\"", at("headers")),
-            "forward.headers_file",
+            format!("[forward.t]\nendpoint = \"http://127.0.0.1:1\"\nheaders_file = \"{}\"", at("headers")),
+            "forward.t.headers_file",
             "`Name: value`",
         ),
         ("", "[profiles.x]\negress = [\"10.0.0.1:443\"]".to_owned(), "profiles.x.egress", "private:"),

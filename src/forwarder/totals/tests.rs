@@ -330,6 +330,18 @@ fn a_refused_request_is_taken_apart_to_its_points_and_a_forged_one_cleaned() {
     assert!(names(&ExportMetricsServiceRequest::decode(cleaned).unwrap()).is_empty());
 }
 
+#[test]
+fn a_step_that_was_kept_and_not_sent_is_sent_with_its_zeros() {
+    let mut totals = Totals::default();
+    totals.add(SessionId::new(), tokens("ada", 1, 3.0, "1"));
+    let (first, _) = totals.step(NOW);
+    assert_eq!(values(&totals.once_more(NOW)), [0.0, 3.0]);
+    assert_eq!(values(&first), [0.0, 3.0]);
+    totals.add(SessionId::new(), tokens("ada", 1, 1.0, "1"));
+    totals.step(NOW + 1);
+    assert_eq!(values(&totals.once_more(NOW + 1)), [4.0], "this one began before");
+}
+
 proptest! {
     /// Whatever comes, kept and read back at any point: a counter's sum never falls, and is what was counted.
     #[test]
