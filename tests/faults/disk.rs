@@ -161,9 +161,8 @@ fn assert_gateway_refuses(daemon: &Daemon, session: &Session) {
     assert!(answer.starts_with("http/1.1 503") && answer.contains("\r\nretry-after: 15\r\n"), "{answer}");
     let hook = r#"{"hook_event_name":"PreToolUse","tool_name":"Bash","tool_input":{"command":"ls"}}"#;
     // The page that the journal's file ends in may have room for some more frames that are so short.
-    let answers = (0..64).map(|_| ask_gateway(daemon, session, "/hooks", hook));
-    let answer =
-        answers.skip_while(|answer| answer.contains(r#""decision":"allow""#)).next().unwrap_or_default();
+    let mut answers = (0..64).map(|_| ask_gateway(daemon, session, "/hooks", hook));
+    let answer = answers.find(|answer| !answer.contains(r#""decision":"allow""#)).unwrap_or_default();
     assert!(answer.contains(r#""decision":"deny""#), "{answer}");
     let call = r#"{"model":"claude-demo","max_tokens":9,"messages":[{"role":"user","content":"x"}]}"#;
     let answer = ask_gateway(daemon, session, "/v1/messages", call);
