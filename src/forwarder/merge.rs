@@ -83,6 +83,7 @@ impl Merge {
         let mut until = None;
         while step.entries.len() < REQUESTS {
             self.fill(of).await;
+            self.close(&mut step.over);
             let first =
                 self.open.iter().filter_map(|(id, source)| Some((source.ahead.front()?.time, *id))).min();
             if self.open_waiting(of, first.map(|(time, _)| time)) {
@@ -95,17 +96,22 @@ impl Merge {
             let entry = self.open.get_mut(&id).and_then(|source| source.ahead.pop_front());
             step.entries.extend(entry.map(|entry| (id, entry)));
         }
+        step
+    }
+
+    /// Closes what has nothing more, at once: of ten thousand that have ended with nothing to add, none stays open for
+    /// the others.
+    fn close(&mut self, ended: &mut Vec<SessionId>) {
         self.open.retain(|id, source| {
             if source.failed {
                 return false;
             }
             let over = source.ended && !source.more && source.ahead.is_empty();
             if over {
-                step.over.push(*id);
+                ended.push(*id);
             }
             !over
         });
-        step
     }
 
     /// Reads on in every session of which nothing is ahead.
