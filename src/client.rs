@@ -17,6 +17,7 @@ use tokio_tungstenite::{
 
 use crate::{
     api::{Problem, Role, Session, SessionList},
+    cause::deepest,
     inert::inert,
 };
 
@@ -227,16 +228,12 @@ impl Client {
         Err(refused(status, &bytes))
     }
 
-    fn away(&self, error: &dyn std::error::Error) -> ClientError {
+    fn away(&self, error: &(dyn std::error::Error + 'static)) -> ClientError {
         let at = match &self.target {
             Target::Socket(path) => path.display().to_string(),
             Target::Url { url, .. } => url.clone(),
         };
-        let mut cause = error;
-        while let Some(next) = cause.source() {
-            cause = next;
-        }
-        ClientError::Away { at, error: cause.to_string() }
+        ClientError::Away { at, error: deepest(error).to_string() }
     }
 
     fn websocket(&self, error: tungstenite::Error) -> ClientError {

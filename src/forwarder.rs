@@ -10,7 +10,7 @@
 //!
 //! There is one for each destination, with cursors of its own, and none knows of the others. It is a reader like any
 //! other: it slows nothing down, and the destination may be away for a day. In a session everything goes in order;
-//! several sessions go at once. The cursor moves after the answer, so what is sent is sent at least once. A request
+//! several sessions go at once. The cursor moves after the answer, so what is sent is sent at least once (sums are kept first: [`sums`]). A request
 //! that the destination refuses for good is counted, logged and passed over: holding everything behind it back would
 //! lose more.
 //!
@@ -27,7 +27,7 @@ mod merge;
 mod own;
 mod privacy;
 mod session;
-pub mod spans;
+mod spans;
 mod status;
 mod sums;
 mod totals;

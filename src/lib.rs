@@ -50,6 +50,7 @@ pub mod spec;
 // 2. rules: pure; time is an argument
 pub mod bundle;
 pub mod cast;
+pub mod cause;
 pub mod inert;
 pub mod lifecycle;
 pub mod policy;

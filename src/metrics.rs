@@ -17,6 +17,7 @@ use crate::{
     lifecycle::{Phase, Reason},
 };
 
+mod destinations;
 mod family;
 pub mod otlp;
 mod zeros;
@@ -290,7 +291,7 @@ impl Metrics {
             all.push(one("process_resident_memory_bytes", "Resident memory.", process.resident_bytes));
             all.push(one("process_open_fds", "Open files.", process.open_files));
         }
-        all.extend(destinations(&now.destinations));
+        all.extend(destinations::families(&now.destinations));
         all
     }
 
@@ -348,66 +349,6 @@ impl<const N: usize> Counts<N> {
             .collect();
         Family::counter(name, help, samples)
     }
-}
-
-/// Families of the destinations, a sample for each.
-fn destinations(all: &[Destination]) -> Vec<Family> {
-    if all.is_empty() {
-        return Vec::new();
-    }
-    let sent = all.iter().flat_map(|to| {
-        [("traces", to.sent_traces), ("metrics", to.sent_metrics), ("logs", to.sent_logs)]
-            .map(|(signal, count)| Sample::new(&[("destination", &to.name), ("signal", signal)], count))
-    });
-    let each = |look: fn(&Destination) -> u64| -> Vec<Sample> {
-        all.iter().map(|to| Sample::new(&[("destination", &to.name)], look(to))).collect()
-    };
-    vec![
-        Family::counter(
-            "sandboxctl_forward_sent_requests_total",
-            "OTLP requests that a destination took.",
-            sent.collect(),
-        ),
-        Family::counter(
-            "sandboxctl_forward_refused_requests_total",
-            "OTLP requests refused for good.",
-            each(|to| to.refused),
-        ),
-        Family::counter(
-            "sandboxctl_forward_rejected_records_total",
-            "Records turned away.",
-            each(|to| to.rejected_records),
-        ),
-        Family::counter(
-            "sandboxctl_forward_retries_total",
-            "Tries that had to be made again.",
-            each(|to| to.retries),
-        ),
-        Family::gauge(
-            "sandboxctl_forward_waiting_frames",
-            "Frames of journals that wait.",
-            each(|to| to.waiting_frames),
-        ),
-        Family::gauge(
-            "sandboxctl_forward_last_sent_timestamp_seconds",
-            "When it last took something, in Unix time; 0 if it never has.",
-            each(|to| to.last_sent_at.map_or(0, unix)),
-        ),
-        Family::gauge(
-            "sandboxctl_forward_last_error_timestamp_seconds",
-            "When something last went wrong, in Unix time; 0 if nothing has.",
-            each(|to| to.last_error_at.map_or(0, unix)),
-        ),
-        Family::gauge(
-            "sandboxctl_forward_lag_seconds",
-            "Age of the oldest request that waits.",
-            each(|to| to.lag_s),
-        ),
-    ]
-}
-
-fn unix(time: jiff::Timestamp) -> u64 {
-    u64::try_from(time.as_second()).unwrap_or(0)
 }
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {

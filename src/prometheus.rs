@@ -11,6 +11,7 @@ use serde_json::{Value, json, value::RawValue};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
+    cause::of_request,
     id::{InstanceId, SessionId},
     inert::inert,
 };
@@ -233,10 +234,11 @@ impl Door {
             .append_pair("start", &start.to_string())
             .append_pair("end", &end.to_string())
             .append_pair("step", &step.to_string());
-        let mut answer = self.client.get(url).send().await.map_err(|error| Problem::Away(deepest(&error)))?;
+        let mut answer =
+            self.client.get(url).send().await.map_err(|error| Problem::Away(of_request(&error)))?;
         let status = answer.status();
         let mut body = Vec::new();
-        while let Some(piece) = answer.chunk().await.map_err(|error| Problem::Away(deepest(&error)))? {
+        while let Some(piece) = answer.chunk().await.map_err(|error| Problem::Away(of_request(&error)))? {
             if body.len() + piece.len() > ANSWER {
                 return Err(Problem::Query(format!("its answer is longer than {} MiB", ANSWER >> 20)));
             }
@@ -254,18 +256,6 @@ impl Door {
             _ => Err(Problem::Away(format!("it is no Prometheus, or says no: {status}"))),
         }
     }
-}
-
-/// What went wrong underneath, without the address, which may hold a secret.
-fn deepest(error: &reqwest::Error) -> String {
-    if error.is_timeout() {
-        return "it does not answer in time".to_owned();
-    }
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    inert(&cause.to_string())
 }
 
 #[cfg(test)]

@@ -14,14 +14,10 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use nix::sys::statvfs::{FsFlags, statvfs};
-use tokio::{
-    sync::{Notify, watch},
-    time::sleep,
-};
+use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -50,13 +46,12 @@ mod reconcile;
 mod refusal;
 mod report;
 mod spares;
+mod track;
 
 pub use refusal::Refusal;
 
 /// Least free space in the state folder for a new session.
 const LEAST_FREE: u64 = 64 << 20; // bytes
-/// Most often that `changes` changes.
-const CHANGES_EVERY: Duration = Duration::from_millis(250);
 
 /// Asks for sessions. Clones are cheap.
 #[derive(Clone)]
@@ -356,44 +351,6 @@ impl Supervisor {
         }
         let free = stat.blocks_available().saturating_mul(stat.fragment_size());
         if free < LEAST_FREE { Err(Refusal::Full) } else { Ok(()) }
-    }
-
-    fn track(&self, handle: SessionHandle, task: impl Future<Output = ()> + Send + 'static) {
-        let id = handle.id;
-        self.inner.metrics.begun(id, observe::work(&handle));
-        self.live_lock().insert(id, handle.clone());
-        self.changed();
-        let supervisor = self.clone();
-        self.inner.tracker.spawn(async move {
-            let mut view = handle.watch();
-            let mut began = handle.view().started_at.is_some();
-            let watching = async {
-                while view.changed().await.is_ok() {
-                    let now = view.borrow_and_update().clone();
-                    if let (Some(started), false) = (now.started_at, began) {
-                        began = true;
-                        let took = started.duration_since(now.created_at).unsigned_abs();
-                        supervisor.inner.metrics.start_took(supervisor.engine_name(), took);
-                    }
-                    supervisor.changed();
-                    sleep(CHANGES_EVERY).await;
-                }
-            };
-            tokio::select! {
-                () = task => {}
-                () = watching => {}
-            }
-            // Not on shutdown: the sessions live on, and whoever asks until the end still sees them.
-            if !supervisor.inner.cancel.is_cancelled() {
-                // First: who looks in between sees it in one place, and not in none.
-                supervisor.inner.metrics.over(id, &handle.spec.profile_name, observe::work(&handle));
-                supervisor.live_lock().remove(&id);
-                if let Some(reason) = &handle.view().reason {
-                    supervisor.inner.metrics.ended(reason);
-                }
-            }
-            supervisor.changed();
-        });
     }
 }
 

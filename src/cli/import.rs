@@ -18,7 +18,7 @@ use opentelemetry_proto::tonic::{
         logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
         trace::v1::ExportTraceServiceRequest,
     },
-    common::v1::{AnyValue, KeyValue, any_value::Value},
+    common::v1::any_value::Value,
     metrics::v1::metric::Data,
     resource::v1::Resource,
 };
@@ -33,6 +33,7 @@ use crate::{
     forwarder::{Backoff, Door, Outcome},
     gateway::otlp::{json::to_protobuf, schema},
     signal::Signal,
+    summary::attributes,
 };
 
 /// Longest request that is sent.
@@ -230,11 +231,7 @@ fn mark(resource: &mut Resource, at: &str) {
         ("sandbox.imported.at", Value::StringValue(at.to_owned())),
     ];
     resource.attributes.retain(|attribute| marks.iter().all(|(key, _)| attribute.key != *key));
-    resource.attributes.extend(marks.map(|(key, value)| KeyValue {
-        key: key.to_owned(),
-        value: Some(AnyValue { value: Some(value) }),
-        ..KeyValue::default()
-    }));
+    resource.attributes.extend(marks.map(|(key, value)| attributes::pair(key, value)));
 }
 
 fn progress(length: u64, does: &'static str) -> ProgressBar {

@@ -118,7 +118,7 @@ pub enum Keep {
     /// It is sent as it is.
     #[default]
     Keep,
-    /// The same values stay the same, and nobody can tell what they were: HMAC-SHA-256 under a key of this daemon's.
+    /// The same values stay the same, and nobody can tell what they were: BLAKE3 under a key of this daemon's.
     Hash,
     /// It is left out.
     Drop,

@@ -15,6 +15,7 @@ use reqwest::{
 
 use super::{ForwarderError, grpc, headers, headers::Headers};
 use crate::{
+    cause,
     config::{Forward, Protocol},
     inert::inert,
     signal::Signal,
@@ -105,7 +106,7 @@ impl Door {
     async fn post(&self, request: reqwest::RequestBuilder) -> Outcome {
         let answer = match request.send().await {
             Ok(answer) => answer,
-            Err(error) => return Outcome::Later(reason(&error), None),
+            Err(error) => return Outcome::Later(words(&cause::of_request(&error)), None),
         };
         let status = answer.status();
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
@@ -148,18 +149,6 @@ fn client(name: &str, config: &Forward) -> Result<reqwest::Client, ForwarderErro
         builder = builder.identity(identity);
     }
     Ok(builder.build()?)
-}
-
-/// What went wrong underneath, without the address, which may hold a secret.
-fn reason(error: &reqwest::Error) -> String {
-    if error.is_timeout() {
-        return "it does not answer in time".to_owned();
-    }
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    words(&cause.to_string())
 }
 
 /// Somebody else's sentence, so that it can be shown.

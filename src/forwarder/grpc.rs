@@ -19,7 +19,7 @@ use super::{
     door::{Outcome, words},
     headers,
 };
-use crate::{config::Forward, signal::Signal};
+use crate::{cause::deepest, config::Forward, signal::Signal};
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -57,7 +57,7 @@ impl Client {
             client = client.send_compressed(CompressionEncoding::Gzip);
         }
         let call = async {
-            client.ready().await.map_err(|error| Status::unavailable(deepest(&error)))?;
+            client.ready().await.map_err(|error| Status::unavailable(words(&deepest(&error).to_string())))?;
             let mut request = Request::new(request);
             *request.metadata_mut() = MetadataMap::from_headers(headers);
             client.unary(request, PathAndQuery::from_static(signal.service()), Plain).await
@@ -90,7 +90,7 @@ pub(super) fn outcome(answer: Result<Bytes, Status>) -> Outcome {
     };
     // What our own side could not do has a cause; what the other side says has words.
     let why = match std::error::Error::source(&status) {
-        Some(cause) => deepest(cause),
+        Some(cause) => words(&deepest(cause).to_string()),
         None => format!("{}: {}", status.code().description(), words(status.message())),
     };
     // A message beyond the receiver's limit is answered like a lack of room, by Go's server and by tonic's.
@@ -121,14 +121,6 @@ struct Partial {
     rejected: i64,
     #[prost(string, tag = "2")]
     error_message: String,
-}
-
-fn deepest(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    words(&cause.to_string())
 }
 
 /// Messages as the bytes that they are.

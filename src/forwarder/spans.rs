@@ -20,7 +20,7 @@ use std::{borrow::Cow, collections::VecDeque};
 use bytes::Bytes;
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest,
-    common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value},
+    common::v1::{InstrumentationScope, KeyValue, any_value::Value},
     resource::v1::Resource,
     trace::v1::{ResourceSpans, ScopeSpans, Span, Status, span::SpanKind, status::StatusCode},
 };
@@ -33,6 +33,7 @@ use crate::{
     id::SessionId,
     journal::{Entry, Kind},
     metrics::otlp::SERVICE,
+    summary::attributes::{number, pair, text},
 };
 
 mod root;
@@ -271,18 +272,6 @@ fn fail(span: &mut Span, why: Option<String>) {
     if let Some(message) = why {
         span.status = Some(Status { message, code: StatusCode::Error as i32 });
     }
-}
-
-fn text(key: &str, value: &str) -> KeyValue {
-    pair(key, Value::StringValue(value.to_owned()))
-}
-
-fn number(key: &str, value: u64) -> KeyValue {
-    pair(key, Value::IntValue(i64::try_from(value).unwrap_or(i64::MAX)))
-}
-
-fn pair(key: &str, value: Value) -> KeyValue {
-    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
 }
 
 #[cfg(test)]

@@ -20,7 +20,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use bytes::Bytes;
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::ExportMetricsServiceRequest,
     common::v1::KeyValue,
@@ -29,13 +28,15 @@ use opentelemetry_proto::tonic::{
         number_data_point::Value,
     },
 };
-use prost::Message;
 use serde::{Deserialize, Serialize};
 
-use crate::{id::SessionId, signal::Signal};
+use crate::id::SessionId;
 
+mod requests;
 mod series;
 
+use requests::Builder;
+pub(in crate::forwarder) use requests::{halves, honest};
 use series::{Descriptor, Shape};
 pub(in crate::forwarder) use series::{Key, Series};
 
@@ -45,8 +46,6 @@ const PER_SESSION: usize = 512;
 const SERIES: usize = 20_000;
 /// Beyond it sums are no numbers any more.
 const LARGEST: f64 = 1e300;
-/// Points of one request.
-const POINTS: usize = 2000;
 /// How long a series may have stood still that makes room for another when there are too many.
 const IDLE: u64 = 24 * 3600 * 1_000_000; // µs
 /// How long before its first value a series is sent as zero: who looks for what has been added finds its beginning.
@@ -308,9 +307,7 @@ impl Totals {
             let Some(series) = self.series.get_mut(&key) else { continue };
             if series.since == 0 {
                 series.since = now.saturating_sub(ZERO_BEFORE);
-                if series.of.shape != Shape::Level {
-                    zeros.push(key, &Series { amount: series.zero(), ..series.clone() }, series.since);
-                }
+                zeros.push_zero(key, series);
             }
             series.at = now;
             points.push(key, series, now);
@@ -334,9 +331,10 @@ impl Totals {
     pub fn once_more(&self, time: u64) -> Vec<ExportMetricsServiceRequest> {
         let mut zeros = Builder::default();
         let new = |series: &Series| series.at == time && series.since + ZERO_BEFORE == time;
-        for (key, series) in self.series.iter().filter(|(_, s)| new(s) && s.of.shape != Shape::Level) {
-            zeros.push(*key, &Series { amount: series.zero(), ..series.clone() }, series.since);
-        }
+        self.series
+            .iter()
+            .filter(|(_, series)| new(series))
+            .for_each(|(key, series)| zeros.push_zero(*key, series));
         let mut requests = zeros.requests();
         requests.extend(self.all(time));
         requests
@@ -350,98 +348,6 @@ impl Totals {
         }
         points.requests()
     }
-}
-
-/// Requests in the making; series come in the order of their keys, so what belongs together comes together.
-#[derive(Default)]
-struct Builder {
-    requests: Vec<ExportMetricsServiceRequest>,
-    points: usize,
-    last: Option<Key>,
-}
-
-impl Builder {
-    fn push(&mut self, key: Key, series: &Series, now: u64) {
-        if self.points.is_multiple_of(POINTS) {
-            self.requests.push(ExportMetricsServiceRequest::default());
-            self.last = None;
-        }
-        self.points += 1;
-        let Some(request) = self.requests.last_mut() else { return };
-        let last = self.last.replace(key);
-        if last.is_none_or(|last| !last.same_resource(&key)) {
-            request.resource_metrics.push(ResourceMetrics {
-                resource: Some(series.of.resource.to_proto()),
-                ..ResourceMetrics::default()
-            });
-        }
-        let Some(of) = request.resource_metrics.last_mut() else { return };
-        if last.is_none_or(|last| !last.same_metric(&key)) || of.scope_metrics.is_empty() {
-            of.scope_metrics.push(ScopeMetrics {
-                scope: Some(series.of.scope()),
-                metrics: vec![series.of.metric()],
-                schema_url: String::new(),
-            });
-        }
-        if let Some(metric) = of.scope_metrics.last_mut().and_then(|scope| scope.metrics.last_mut()) {
-            series.point(metric, now);
-        }
-    }
-
-    fn requests(self) -> Vec<ExportMetricsServiceRequest> {
-        self.requests
-    }
-}
-
-/// A session's request without metrics that call themselves the daemon's; other signals are as they are.
-pub(in crate::forwarder) fn honest(signal: Signal, request: Bytes) -> Option<Bytes> {
-    if signal != Signal::Metrics {
-        return Some(request);
-    }
-    let mut all = ExportMetricsServiceRequest::decode(request.clone()).ok()?;
-    let forged = |metric: &Metric| series::is_ours(&metric.name);
-    let scopes = |of: &ResourceMetrics| of.scope_metrics.iter().any(|scope| scope.metrics.iter().any(forged));
-    let claims = |of: &ResourceMetrics| of.resource.as_ref().is_some_and(series::is_daemons);
-    if !all.resource_metrics.iter().any(|of| claims(of) || scopes(of)) {
-        return Some(request);
-    }
-    all.resource_metrics.retain(|of| !claims(of));
-    let each = all.resource_metrics.iter_mut().flat_map(|of| &mut of.scope_metrics);
-    each.for_each(|scope| scope.metrics.retain(|metric| !forged(metric)));
-    Some(all.encode_to_vec().into())
-}
-
-/// A request in two, by metrics or, of one metric, by points; `None` where it has one point.
-pub(in crate::forwarder) fn halves(
-    request: ExportMetricsServiceRequest,
-) -> Option<[ExportMetricsServiceRequest; 2]> {
-    let mut each: Vec<ExportMetricsServiceRequest> = Vec::new();
-    for of in request.resource_metrics {
-        for scope in of.scope_metrics {
-            for metric in scope.metrics {
-                for metric in series::by_point(metric) {
-                    let scope_metrics = vec![ScopeMetrics {
-                        scope: scope.scope.clone(),
-                        metrics: vec![metric],
-                        schema_url: String::new(),
-                    }];
-                    let resource_metrics = vec![ResourceMetrics {
-                        resource: of.resource.clone(),
-                        scope_metrics,
-                        schema_url: String::new(),
-                    }];
-                    each.push(ExportMetricsServiceRequest { resource_metrics });
-                }
-            }
-        }
-    }
-    if each.len() < 2 {
-        return None;
-    }
-    let second = each.split_off(each.len() / 2);
-    Some([each, second].map(|half| ExportMetricsServiceRequest {
-        resource_metrics: half.into_iter().flat_map(|one| one.resource_metrics).collect(),
-    }))
 }
 
 fn number(point: &NumberDataPoint) -> Option<Amount> {

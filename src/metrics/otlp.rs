@@ -2,7 +2,7 @@
 
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::ExportMetricsServiceRequest,
-    common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value},
+    common::v1::{InstrumentationScope, KeyValue},
     metrics::v1::{
         AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint,
         ResourceMetrics, ScopeMetrics, Sum, metric, number_data_point,
@@ -11,6 +11,7 @@ use opentelemetry_proto::tonic::{
 };
 
 use super::{Data, Family, Sample};
+use crate::summary::attributes::text;
 
 /// The service that these metrics are of.
 pub const SERVICE: &str = "sandboxctl";
@@ -82,9 +83,4 @@ fn histogram(sample: &Sample, bounds: &[f64], (since, now): (u64, u64)) -> Histo
 
 fn attributes(sample: &Sample) -> Vec<KeyValue> {
     sample.labels.iter().map(|(key, value)| text(key, value)).collect()
-}
-
-fn text(key: &str, value: &str) -> KeyValue {
-    let value = Some(AnyValue { value: Some(Value::StringValue(value.to_owned())) });
-    KeyValue { key: key.to_owned(), value, ..KeyValue::default() }
 }

@@ -1,4 +1,4 @@
-//! A record's attributes, read in whatever type the client sent them.
+//! A record's attributes: read in whatever type the client sent them, and written.
 
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 
@@ -65,4 +65,19 @@ pub fn shown(value: Option<&AnyValue>) -> serde_json::Value {
         Some(Value::BytesValue(bytes)) => crate::inert::inert(&String::from_utf8_lossy(bytes)).into(),
         _ => serde_json::Value::Null,
     }
+}
+
+/// An attribute.
+pub fn pair(key: &str, value: Value) -> KeyValue {
+    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
+}
+
+/// An attribute that is text.
+pub fn text(key: &str, value: &str) -> KeyValue {
+    pair(key, Value::StringValue(value.to_owned()))
+}
+
+/// An attribute that is a count.
+pub fn number(key: &str, value: u64) -> KeyValue {
+    pair(key, Value::IntValue(i64::try_from(value).unwrap_or(i64::MAX)))
 }

@@ -10,12 +10,13 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message;
 
-use super::{Spans, fail, number, pair, request, text};
+use super::{Spans, fail, request};
 use crate::{
     api, clock,
     id::SessionId,
     journal::{Entry, Kind},
     lifecycle::Reason,
+    summary::attributes::{number, pair, text},
 };
 
 /// Most turns that a session's span links to (the default limit of OpenTelemetry's SDKs).

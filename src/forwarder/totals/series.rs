@@ -14,7 +14,7 @@ use prost::Message;
 use serde::{Deserialize, Serialize};
 
 use super::Amount;
-use crate::metrics::otlp::SERVICE;
+use crate::{metrics::otlp::SERVICE, summary::attributes};
 
 /// What of a resource stays: of these there are as many as there are people, teams and profiles.
 const RESOURCE: [&str; 6] =
@@ -141,11 +141,7 @@ pub(super) enum Shape {
 pub(super) fn resource(resource: v1::Resource, instance: &str) -> Resource {
     let mut kept = resource.attributes;
     kept.retain(|attribute| RESOURCE.contains(&attribute.key.as_str()));
-    kept.push(KeyValue {
-        key: "service.instance.id".to_owned(),
-        value: Some(AnyValue { value: Some(any_value::Value::StringValue(instance.to_owned())) }),
-        ..KeyValue::default()
-    });
+    kept.push(attributes::text("service.instance.id", instance));
     Resource(Arc::new(sorted(kept)))
 }
 
@@ -223,23 +219,6 @@ pub(super) fn origin(resource: &v1::Resource) -> u64 {
     short(&hasher)
 }
 
-/// A metric as so many of one point each.
-pub(super) fn by_point(mut metric: Metric) -> Vec<Metric> {
-    let data = metric.data.take();
-    let alone = |data: Data| Metric { data: Some(data), ..metric.clone() };
-    match data {
-        Some(Data::Sum(Sum { data_points, aggregation_temporality, is_monotonic })) => {
-            let one = |p| Data::Sum(Sum { data_points: vec![p], aggregation_temporality, is_monotonic });
-            data_points.into_iter().map(|p| alone(one(p))).collect()
-        }
-        Some(Data::Histogram(Histogram { data_points, aggregation_temporality })) => {
-            let one = |p| Data::Histogram(Histogram { data_points: vec![p], aggregation_temporality });
-            data_points.into_iter().map(|p| alone(one(p))).collect()
-        }
-        data => vec![Metric { data, ..metric }],
-    }
-}
-
 fn sorted(mut attributes: Vec<KeyValue>) -> Vec<KeyValue> {
     for attribute in &mut attributes {
         if let Some(AnyValue { value: Some(any_value::Value::StringValue(text)) }) = &mut attribute.value
@@ -293,8 +272,6 @@ impl Descriptor {
         if matches!(self.shape, Shape::Histogram { .. }) {
             return None;
         }
-        let value = Some(AnyValue { value: Some(any_value::Value::BoolValue(true)) });
-        let key = "otel.metric.overflow".to_owned();
         let mut resource = self.resource.0.to_vec();
         resource.retain(|attribute| attribute.key == "service.instance.id");
         Some(Descriptor {
@@ -304,7 +281,7 @@ impl Descriptor {
             unit: String::new(),
             description: "Series for which there was no room.".to_owned(),
             shape: self.shape,
-            attributes: vec![KeyValue { key, value, ..KeyValue::default() }],
+            attributes: vec![attributes::pair("otel.metric.overflow", any_value::Value::BoolValue(true))],
             origin: 0,
         })
     }
@@ -341,9 +318,10 @@ impl Series {
         Series { of, amount: Amount::default(), since: 0, at: 0 }
     }
 
-    /// Nothing, in the series' shape.
-    pub(super) fn zero(&self) -> Amount {
-        Amount { value: 0.0, buckets: vec![0; self.amount.buckets.len()] }
+    /// The series at its beginning; a level has none.
+    pub(super) fn zero(&self) -> Option<Series> {
+        let amount = Amount { value: 0.0, buckets: vec![0; self.amount.buckets.len()] };
+        (self.of.shape != Shape::Level).then(|| Series { amount, ..self.clone() })
     }
 
     /// Appends the series' point as of `now` (µs) to its metric.

@@ -7,7 +7,11 @@ use opentelemetry_proto::tonic::{
 };
 use proptest::prelude::*;
 
+use prost::Message;
+
 use super::*;
+use crate::signal::Signal;
+use bytes::Bytes;
 
 fn text(key: &str, value: &str) -> KeyValue {
     let value = Some(AnyValue { value: Some(any_value::Value::StringValue(value.to_owned())) });

@@ -6,7 +6,7 @@ use reqwest::{StatusCode, Url};
 use serde_json::Value;
 
 use super::super::settings::Settings;
-use crate::{cli::args::stack::Verify, clock, inert::inert, signal::Signal};
+use crate::{cause::deepest, cli::args::stack::Verify, clock, inert::inert, signal::Signal};
 
 /// How long one answer may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -128,13 +128,10 @@ impl Backends {
 
     async fn get(&self, url: &Url) -> Result<(StatusCode, Value), String> {
         let at = || format!("{}://{}", url.scheme(), url.authority());
-        let answer = self.http.get(url.clone()).send().await.map_err(|error| {
-            let mut cause: &dyn std::error::Error = &error;
-            while let Some(next) = cause.source() {
-                cause = next;
-            }
-            format!("{} does not answer: {}", at(), inert(&cause.to_string()))
-        })?;
+        let answer =
+            self.http.get(url.clone()).send().await.map_err(|error| {
+                format!("{} does not answer: {}", at(), inert(&deepest(&error).to_string()))
+            })?;
         let status = answer.status();
         let body = answer.bytes().await.map_err(|e| format!("{}: its answer broke off: {e}", at()))?;
         Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
