@@ -173,7 +173,8 @@ pub(in crate::forwarder) fn is_ours(name: &str) -> bool {
 /// Whether a resource calls itself the daemon.
 pub(in crate::forwarder) fn is_daemons(resource: &v1::Resource) -> bool {
     let service = resource.attributes.iter().filter(|attribute| attribute.key == "service.name");
-    service.filter_map(|attribute| text(attribute.value.as_ref()?)).any(is_ours)
+    let mut names = service.filter_map(|attribute| text(attribute.value.as_ref()?));
+    names.any(|name| name.eq_ignore_ascii_case(SERVICE))
 }
 
 fn text(value: &AnyValue) -> Option<&str> {

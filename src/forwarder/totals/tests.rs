@@ -328,10 +328,15 @@ fn a_refused_request_is_taken_apart_to_its_points_and_a_forged_one_cleaned() {
     let forged = request("eve", vec![sum("sandboxctl_hooks", true, false, vec![point(1, 1.0, &[])])]);
     let cleaned = honest(Signal::Metrics, forged.encode_to_vec().into()).unwrap();
     assert!(names(&ExportMetricsServiceRequest::decode(cleaned).unwrap()).is_empty());
-    let mut claims = whole;
-    claims.resource_metrics[0].resource.as_mut().unwrap().attributes[0] = text("service.name", "SandboxCtl");
-    let cleaned = honest(Signal::Metrics, claims.encode_to_vec().into()).unwrap();
-    assert!(names(&ExportMetricsServiceRequest::decode(cleaned).unwrap()).is_empty());
+    for (service, stays) in [("SandboxCtl", false), ("sandboxctl-verify", true)] {
+        let mut claims = whole.clone();
+        claims.resource_metrics[0].resource.as_mut().unwrap().attributes[0] = text("service.name", service);
+        let cleaned = honest(Signal::Metrics, claims.encode_to_vec().into()).unwrap();
+        let kept = names(&ExportMetricsServiceRequest::decode(cleaned).unwrap());
+        let mut totals = Totals::default();
+        totals.add(SessionId::new(), claims);
+        assert_eq!((!kept.is_empty(), !values(&totals.step(NOW).0).is_empty()), (stays, stays), "{service}");
+    }
 }
 
 #[test]
