@@ -10,9 +10,9 @@
 //!
 //! There is one for each destination, with cursors of its own, and none knows of the others. It is a reader like any
 //! other: it slows nothing down, and the destination may be away for a day. In a session everything goes in order;
-//! several sessions go at once. The cursor moves after the answer, so what is sent is sent at least once (sums are kept first: [`sums`]). A request
-//! that the destination refuses for good is counted, logged and passed over: holding everything behind it back would
-//! lose more.
+//! several sessions go at once, and one whose request keeps failing is not in the others' way ([`deliver`]). The cursor
+//! moves after the answer, so what is sent is sent at least once (sums are kept first: [`sums`]). A request that the
+//! destination refuses for good is counted, logged and passed over: holding everything behind it back would lose more.
 //!
 //! Spans and log records leave as they stand in the journal, stamped, but for what `privacy` holds back; metrics leave
 //! summed over sessions ([`totals`]) unless the destination wants a label for each. To the client's spans come those
@@ -50,6 +50,9 @@ pub use status::Status;
 
 /// Sessions that are sent at once.
 const AT_ONCE: usize = 8;
+/// Sessions whose requests keep failing and that leave their places to others meanwhile, each with at most a batch in
+/// memory.
+const ASIDE: usize = 64;
 /// How often sessions are looked for that nothing told of.
 const LOOK: Duration = Duration::from_secs(30);
 
@@ -67,6 +70,7 @@ struct Shared {
     session_labels: bool,
     status: Arc<Status>,
     places: Semaphore,
+    aside: Semaphore,
     /// Sessions that somebody is at.
     busy: Mutex<HashSet<SessionId>>,
 }
@@ -109,6 +113,7 @@ impl Forwarder {
             status: Arc::new(Status::new(name, config)),
             supervisor,
             places: Semaphore::new(AT_ONCE),
+            aside: Semaphore::new(ASIDE),
             busy: Mutex::default(),
         };
         Ok(Forwarder { shared: Arc::new(shared) })

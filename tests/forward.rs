@@ -2,7 +2,10 @@
 
 mod common;
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use common::{
     Daemon, Rung,
@@ -11,7 +14,8 @@ use common::{
     eventually,
     stories::ask,
 };
-use sandboxctl::{api::Session, id::SessionId};
+use sandboxctl::{api::Session, engine::GUEST, id::SessionId};
+use tokio::time::sleep;
 
 /// How many log records, spans and metric points a bundle holds, of its three files.
 fn counted(bundle: &Bundle, file: &str, key: &str) -> usize {
@@ -115,6 +119,49 @@ async fn a_collector_that_was_away_gets_everything_once_and_sums_go_on() {
     let lag: Vec<sandboxctl::api::Destination> =
         daemon.client.get("/api/v1/destinations").await.expect("destinations");
     assert_eq!((lag[0].waiting_frames, lag[0].refused, lag[0].rejected_records), (0, 0, 0), "{lag:?}");
+}
+
+/// More sessions than are sent at once have something that the collector cannot bear: the next one's signals arrive.
+#[tokio::test]
+async fn what_a_collector_cannot_bear_is_in_no_other_sessions_way() {
+    const UNBEARABLE: &str = "deadbeefdeadbeefdeadbeefdeadbeef";
+    const GOOD: &str = "0123456789abcdef0123456789abcdef";
+    let collector = Collector::start(false).await;
+    collector.cannot_bear(UNBEARABLE);
+    let config = format!("[forward.team]\nendpoint = \"{}\"\n", collector.url);
+    let daemon = Daemon::start_with(Rung::Local, &config).await;
+    let emits = async |mark: &str| {
+        let session = daemon.begin(ask(&[GUEST, "emit", mark])).await;
+        daemon.ended(&session).await
+    };
+    for _ in 0..9 {
+        emits(UNBEARABLE).await;
+    }
+    let good = emits(GOOD).await;
+    let arrived = async || {
+        let taken = of_session(&collector.taken(), good.id);
+        !taken.logs.is_empty() && taken.spans.iter().any(|(_, span)| span.name == "session")
+    };
+    eventually("the log record and the spans", arrived).await;
+    // That others arrive is known by the daemon's own metrics, which go every 15 s.
+    let until = Instant::now() + Duration::from_secs(120);
+    while collector.taken().sum("stack.verify") < 1.0 {
+        assert!(Instant::now() < until, "the metric: {}", daemon.log());
+        sleep(Duration::from_millis(200)).await;
+    }
+    let destinations: Vec<sandboxctl::api::Destination> =
+        daemon.client.get("/api/v1/destinations").await.expect("destinations");
+    let [team] = &destinations[..] else { panic!("{destinations:?}") };
+    assert!(team.refused >= 1 && team.waiting_frames >= 9, "nothing is passed over but a sum: {team:?}");
+    collector.cannot_bear("what nobody says");
+    let waiting = async || {
+        let taken = collector.taken();
+        taken.logs.iter().filter(|(_, of)| of.get("verify.mark").is_some_and(|m| m == UNBEARABLE)).count()
+    };
+    while waiting().await < 9 {
+        assert!(Instant::now() < until + Duration::from_secs(60), "the others: {}", daemon.log());
+        sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// `claude -p` hangs its turns below the session's span, and the gateway its calls below the client's.

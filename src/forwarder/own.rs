@@ -27,7 +27,7 @@ impl Shared {
                 Outcome::Sent { rejected: 0, .. } => self.status.sent(Signal::Metrics, 0, ""),
                 Outcome::Sent { rejected, why } => self.status.sent(Signal::Metrics, rejected, &why),
                 Outcome::Refused(why) => self.refused("the daemon's own metrics", &why),
-                Outcome::Later(why, _) => self.status.later(&why),
+                Outcome::Later(why, _) => drop(self.status.later(&why)),
             }
         }
     }

@@ -11,6 +11,7 @@ use tokio::time::sleep;
 
 use super::{
     Shared,
+    deliver::Turn,
     spans::{Spans, Turns},
     totals,
 };
@@ -71,12 +72,12 @@ impl Shared {
                     _ => return self.all_sent(of, spans).await,
                 }
             };
-            let Ok(_place) = self.places.acquire().await else { return };
+            let Some(mut turn) = self.turn().await else { return };
             let end = head.as_ref().map_or(last.seq, |head| *head.borrow());
             self.status.waiting(id, Some((end.saturating_sub(cursor), first.time)));
             let through = last.seq;
             for (signal, requests) in self.requests(&batch, spans.as_mut()) {
-                self.send(id, signal, requests).await;
+                self.send(id, signal, requests, &mut turn).await;
             }
             cursor = through;
             if let Err(error) = self.supervisor.store().set_cursor(&self.name, id, cursor).await {
@@ -118,7 +119,7 @@ impl Shared {
     }
 
     /// Sends requests of one signal: together, and each by itself where the destination refuses that.
-    async fn send(&self, id: SessionId, signal: Signal, requests: Vec<Bytes>) {
+    async fn send(&self, id: SessionId, signal: Signal, requests: Vec<Bytes>, turn: &mut Turn<'_>) {
         let of = id.to_string();
         let each = requests.len();
         let requests: Vec<Bytes> =
@@ -129,12 +130,12 @@ impl Shared {
         if requests.len() > 1 {
             let mut together = BytesMut::with_capacity(requests.iter().map(Bytes::len).sum());
             requests.iter().for_each(|request| together.extend_from_slice(request));
-            if self.deliver(&of, signal, together.freeze()).await.is_ok() {
+            if self.deliver(&of, signal, together.freeze(), turn).await.is_ok() {
                 return;
             }
         }
         for request in requests {
-            if let Err(why) = self.deliver(&of, signal, request).await {
+            if let Err(why) = self.deliver(&of, signal, request, turn).await {
                 self.refused(&of, &why);
             }
         }
@@ -148,7 +149,8 @@ impl Shared {
             let Some(turns) = turns(Reader::open(&self.supervisor.journal_dir(id), 0), id).await else {
                 return;
             };
-            self.send(id, Signal::Traces, vec![spans.root(&session, turns)]).await;
+            let Some(mut turn) = self.turn().await else { return };
+            self.send(id, Signal::Traces, vec![spans.root(&session, turns)], &mut turn).await;
         }
         if let Err(error) = self.supervisor.store().set_cursor(&self.name, id, ALL_SENT).await {
             tracing::warn!(session = %id, %error, "the forwarder's cursor could not be kept; it is looked at again");

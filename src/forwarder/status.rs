@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use crate::{api, clock, config::Forward, id::SessionId, signal::Signal};
@@ -17,10 +18,13 @@ pub struct Status {
 
 #[derive(Default)]
 struct State {
-    sent: BTreeMap<Signal, u64>,
+    /// Requests that arrived, and when the last did.
+    sent: BTreeMap<Signal, (u64, Instant)>,
     refused: u64,
     rejected: u64,
     retries: u64,
+    /// Nothing has arrived since something last went wrong.
+    failing: bool,
     /// When something last arrived there, in µs since the epoch.
     sent_at: Option<u64>,
     /// When something last went wrong, and what.
@@ -40,7 +44,9 @@ impl Status {
     /// A request arrived; so many of its records were turned away.
     pub(super) fn sent(&self, signal: Signal, rejected: u64, why: &str) {
         let mut state = self.lock();
-        *state.sent.entry(signal).or_insert(0) += 1;
+        let (requests, at) = state.sent.entry(signal).or_insert((0, Instant::now()));
+        (*requests, *at) = (*requests + 1, Instant::now());
+        state.failing = false;
         state.sent_at = Some(clock::now());
         if rejected > 0 {
             state.rejected += rejected;
@@ -55,11 +61,17 @@ impl Status {
         state.error = Some((clock::now(), format!("it refused a request for good: {why}")));
     }
 
-    /// A request has to be sent again.
-    pub(super) fn later(&self, why: &str) {
+    /// A request has to be sent again. Whether that is news: something arrived before it.
+    pub(super) fn later(&self, why: &str) -> bool {
         let mut state = self.lock();
         state.retries += 1;
         state.error = Some((clock::now(), why.to_owned()));
+        !std::mem::replace(&mut state.failing, true)
+    }
+
+    /// When a request of this signal last arrived.
+    pub(super) fn taken(&self, signal: Signal) -> Option<Instant> {
+        self.lock().sent.get(&signal).map(|(_, at)| *at)
     }
 
     /// So many frames of a session's journal are ahead, the next of this time; none when it is up to date.
@@ -75,7 +87,7 @@ impl Status {
     /// How it is now.
     pub fn report(&self) -> api::Destination {
         let state = self.lock();
-        let sent = |signal| state.sent.get(&signal).copied().unwrap_or(0);
+        let sent = |signal| state.sent.get(&signal).map_or(0, |(requests, _)| *requests);
         let waiting = || state.waiting.values().chain(state.waiting_metrics.values());
         let oldest = waiting().map(|(_, time)| *time).min();
         api::Destination {

@@ -14,6 +14,7 @@ use tokio::time::sleep;
 
 use super::{
     LOOK, Shared,
+    deliver::Patience,
     merge::{Merge, Step},
     totals::{self, Changes, Key, Totals},
 };
@@ -46,8 +47,9 @@ impl Shared {
                 }
             }
         };
+        let mut patience = Patience::default();
         // What was kept last may not have been sent.
-        self.send_sums(totals.once_more(time)).await;
+        self.send_sums(totals.once_more(time), &mut patience).await;
         let mut merge = Merge::default();
         let mut looked: Option<Instant> = None;
         let mut again = Instant::now();
@@ -67,12 +69,13 @@ impl Shared {
             if !step.entries.is_empty() || !step.over.is_empty() {
                 // Time only goes on, also for what comes late: a sum cannot have been larger before.
                 time = step.entries.iter().map(|(_, entry)| entry.time).fold(time, u64::max);
-                self.take(&mut totals, step, time, &cursor).await;
+                let requests = self.take(&mut totals, step, time, &cursor).await;
+                self.send_sums(requests, &mut patience).await;
             }
             if !behind {
                 if again.elapsed() >= AGAIN {
                     time = time.max(clock::now());
-                    self.send_sums(totals.all(time)).await;
+                    self.send_sums(totals.all(time), &mut patience).await;
                     again = Instant::now();
                 }
                 sleep(TICK).await;
@@ -110,8 +113,14 @@ impl Shared {
         Ok((totals, time))
     }
 
-    /// Adds a step, keeps what came of it, and sends it as of `time` (µs).
-    async fn take(&self, totals: &mut Totals, step: Step, time: u64, cursor: &str) {
+    /// Adds a step and keeps what came of it: what is to be sent then, as of `time` (µs).
+    async fn take(
+        &self,
+        totals: &mut Totals,
+        step: Step,
+        time: u64,
+        cursor: &str,
+    ) -> Vec<ExportMetricsServiceRequest> {
         let mut cursors = BTreeMap::new();
         for (id, entry) in step.entries {
             // Before it is added up: what is left out or hashed may be what series are told apart by.
@@ -143,15 +152,17 @@ impl Shared {
             tracing::error!(destination = self.name, %error, "the sums of metrics cannot be kept; they wait");
             sleep(PAUSE).await;
         }
-        self.send_sums(requests).await;
+        requests
     }
 
     /// Sends requests; one that the destination refuses is taken apart, so that only what it cannot take is lost.
-    async fn send_sums(&self, requests: Vec<ExportMetricsServiceRequest>) {
+    async fn send_sums(&self, requests: Vec<ExportMetricsServiceRequest>, patience: &mut Patience) {
         const OF: &str = "sums of metrics";
+        let mut whole = true;
         let mut waiting: VecDeque<ExportMetricsServiceRequest> = requests.into();
         while let Some(request) = waiting.pop_front() {
-            if let Err(why) = self.deliver(OF, Signal::Metrics, request.encode_to_vec().into()).await {
+            if let Err(why) = self.deliver_sums(OF, request.encode_to_vec().into(), patience).await {
+                whole = false;
                 match totals::halves(request) {
                     Some([first, second]) => {
                         waiting.push_front(second);
@@ -160,6 +171,9 @@ impl Shared {
                     None => self.refused(OF, &why),
                 }
             }
+        }
+        if whole {
+            *patience = Patience::default();
         }
     }
 }

@@ -41,6 +41,7 @@ pub struct Collector {
 #[derive(Default)]
 struct Shared {
     away: AtomicBool,
+    unbearable: Mutex<Option<String>>,
     taken: Mutex<Taken>,
 }
 
@@ -104,6 +105,11 @@ impl Collector {
         self.shared.away.store(away, Ordering::SeqCst);
     }
 
+    /// From now on it answers with an error of its own to whatever holds this text.
+    pub fn cannot_bear(&self, text: &str) {
+        *self.shared.unbearable.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.to_owned());
+    }
+
     /// What it has by now.
     pub fn taken(&self) -> Taken {
         self.shared.taken.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -134,6 +140,10 @@ async fn take(
             plain.into()
         }
     };
+    let unbearable = shared.unbearable.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if unbearable.is_some_and(|text| body.windows(text.len()).any(|window| window == text.as_bytes())) {
+        return StatusCode::INTERNAL_SERVER_ERROR;
+    }
     let mut taken = shared.taken.lock().unwrap_or_else(PoisonError::into_inner);
     match signal.as_str() {
         "traces" => {
