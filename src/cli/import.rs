@@ -74,13 +74,7 @@ pub(super) async fn import(args: &Import) -> anyhow::Result<ExitCode> {
         .collect();
     let door = Door::new("import", &config)?.with_headers(headers.unwrap_or_default());
     let bar = progress(length, "sending");
-    let mut sender = Sender {
-        args,
-        door,
-        sent: Sent::default(),
-        bar: bar.clone(),
-        at: jiff::Timestamp::now().to_string(),
-    };
+    let mut sender = Sender { args, door, sent: Sent::default(), bar: bar.clone() };
     let sending = bar.wrap_read(File::open(&args.file)?);
     let outcome = sender.bundle(BufReader::new(sending)).await;
     bar.finish_and_clear();
@@ -110,8 +104,6 @@ struct Sender<'a> {
     door: Door,
     sent: Sent,
     bar: ProgressBar,
-    /// When, as resources are marked with.
-    at: String,
 }
 
 impl Sender<'_> {
@@ -131,7 +123,7 @@ impl Sender<'_> {
                     break;
                 }
                 let at = || format!("{path}, line {number}");
-                let (request, records) = self.request(signal, &line).with_context(at)?;
+                let (request, records) = Self::request(signal, &line).with_context(at)?;
                 self.deliver(signal, request, records).await.with_context(at)?;
             }
         }
@@ -139,32 +131,31 @@ impl Sender<'_> {
     }
 
     /// A line as protobuf, marked; and how many records it has.
-    fn request(&self, signal: Signal, line: &[u8]) -> anyhow::Result<(Vec<u8>, u64)> {
+    fn request(signal: Signal, line: &[u8]) -> anyhow::Result<(Vec<u8>, u64)> {
         let schema = match signal {
             Signal::Traces => &schema::TRACES,
             Signal::Metrics => &schema::METRICS,
             Signal::Logs => &schema::LOGS,
         };
         let request = to_protobuf(schema, line, LONGEST)?;
-        let mark = |resource: &mut Option<Resource>| mark(resource.get_or_insert_default(), &self.at);
         Ok(match signal {
             Signal::Traces => {
                 let mut request = ExportTraceServiceRequest::decode(&request[..])?;
-                request.resource_spans.iter_mut().for_each(|r| mark(&mut r.resource));
+                request.resource_spans.iter_mut().for_each(|r| mark(r.resource.get_or_insert_default()));
                 let scopes = request.resource_spans.iter().flat_map(|r| &r.scope_spans);
                 let records = scopes.map(|s| s.spans.len() as u64).sum();
                 (request.encode_to_vec(), records)
             }
             Signal::Metrics => {
                 let mut request = ExportMetricsServiceRequest::decode(&request[..])?;
-                request.resource_metrics.iter_mut().for_each(|r| mark(&mut r.resource));
+                request.resource_metrics.iter_mut().for_each(|r| mark(r.resource.get_or_insert_default()));
                 let scopes = request.resource_metrics.iter().flat_map(|r| &r.scope_metrics);
                 let records = scopes.flat_map(|s| &s.metrics).map(|m| points(m.data.as_ref())).sum();
                 (request.encode_to_vec(), records)
             }
             Signal::Logs => {
                 let mut request = ExportLogsServiceRequest::decode(&request[..])?;
-                request.resource_logs.iter_mut().for_each(|r| mark(&mut r.resource));
+                request.resource_logs.iter_mut().for_each(|r| mark(r.resource.get_or_insert_default()));
                 let scopes = request.resource_logs.iter().flat_map(|r| &r.scope_logs);
                 let records = scopes.map(|s| s.log_records.len() as u64).sum();
                 (request.encode_to_vec(), records)
@@ -224,14 +215,12 @@ fn points(data: Option<&Data>) -> u64 {
     points as u64
 }
 
-/// Says of a resource that it was imported. What an earlier import said goes.
-fn mark(resource: &mut Resource, at: &str) {
-    let marks = [
-        ("sandbox.imported", Value::BoolValue(true)),
-        ("sandbox.imported.at", Value::StringValue(at.to_owned())),
-    ];
-    resource.attributes.retain(|attribute| marks.iter().all(|(key, _)| attribute.key != *key));
-    resource.attributes.extend(marks.map(|(key, value)| attributes::pair(key, value)));
+/// Says of a resource that it was imported, and no more: what is sent once more is the same to the byte, so that a
+/// backend can tell.
+fn mark(resource: &mut Resource) {
+    const MARK: &str = "sandbox.imported";
+    resource.attributes.retain(|attribute| attribute.key != MARK);
+    resource.attributes.push(attributes::pair(MARK, Value::BoolValue(true)));
 }
 
 fn progress(length: u64, does: &'static str) -> ProgressBar {

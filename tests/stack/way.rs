@@ -109,8 +109,9 @@ async fn what_is_sent_is_in_each_backend_under_its_documented_name() {
 async fn what_is_late_by_a_day_or_a_month_is_taken() {
     let stack = Stack::start().await;
     let ages = [0, 7_200, 86_400, 30 * 86_400].map(|ago| (ago, mark()));
-    for (ago, mark) in &ages {
-        send(&stack.otlp_url, &records::of(mark, *ago)).await;
+    let bodies = ages.each_ref().map(|(ago, mark)| records::of(mark, *ago));
+    for body in &bodies {
+        send(&stack.otlp_url, body).await;
     }
     for (ago, mark) in &ages {
         let then = now() - *ago as f64;
@@ -128,6 +129,22 @@ async fn what_is_late_by_a_day_or_a_month_is_taken() {
             stack.trace(mark).await.is_some()
         })
         .await;
+    }
+
+    // What is sent once more is taken, and there is one of it.
+    for body in &bodies {
+        send(&stack.otlp_url, body).await;
+    }
+    let last = mark();
+    send(&stack.otlp_url, &records::of(&last, 0)).await;
+    let found = async |mark: &str, ago: u64| {
+        let then = now() - ago as f64;
+        let query = format!("{{service_name=\"claude-code\"}} | mark=\"{mark}\"");
+        stack.logql(&query, then - 600.0, then + 600.0).await.len()
+    };
+    eventually("what was sent last is in Loki", || async { found(&last, 0).await == 1 }).await;
+    for (ago, mark) in &ages {
+        assert_eq!(found(mark, *ago).await, 1, "of {ago} s ago");
     }
 }
 

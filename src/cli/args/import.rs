@@ -14,8 +14,8 @@ Examples:
   sandboxctl import bundle.tar.gz --to https://collector.example.org:4318 --header 'Authorization=Bearer abc'
   sandboxctl import bundle.tar.gz --to http://127.0.0.1:9090/api/v1/otlp --signals metrics
 
-Everything goes with the times that it was recorded with. Resources get sandbox.imported = true and
-sandbox.imported.at; a backend that has the same session already has it twice.";
+Everything goes with the times that it was recorded with, and may be sent again: it is the same to the byte.
+Resources get sandbox.imported = true; a backend that was forwarded the same session has it twice.";
 
 /// `import`.
 #[derive(Debug, Args)]
