@@ -25,6 +25,7 @@ mod grpc;
 mod headers;
 mod merge;
 mod own;
+mod points;
 mod privacy;
 mod session;
 mod spans;
@@ -50,9 +51,6 @@ pub use status::Status;
 
 /// Sessions that are sent at once.
 const AT_ONCE: usize = 8;
-/// Sessions whose requests keep failing and that leave their places to others meanwhile, each with at most a batch in
-/// memory.
-const ASIDE: usize = 64;
 /// How often sessions are looked for that nothing told of.
 const LOOK: Duration = Duration::from_secs(30);
 
@@ -69,8 +67,8 @@ struct Shared {
     signals: BTreeSet<Signal>,
     session_labels: bool,
     status: Arc<Status>,
+    /// Who has one reads and sends.
     places: Semaphore,
-    aside: Semaphore,
     /// Sessions that somebody is at.
     busy: Mutex<HashSet<SessionId>>,
 }
@@ -113,7 +111,6 @@ impl Forwarder {
             status: Arc::new(Status::new(name, config)),
             supervisor,
             places: Semaphore::new(AT_ONCE),
-            aside: Semaphore::new(ASIDE),
             busy: Mutex::default(),
         };
         Ok(Forwarder { shared: Arc::new(shared) })
@@ -186,6 +183,7 @@ impl Shared {
 
     fn release(&self, id: SessionId) {
         self.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.status.waiting(id, None);
     }
 }
 

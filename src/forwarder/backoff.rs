@@ -15,10 +15,10 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The next wait, unless the destination has `asked` for another.
+    /// The next wait; longer, where the destination has `asked` for that.
     pub fn next(&mut self, asked: Option<Duration>) -> Duration {
-        let wait = asked.unwrap_or_else(|| self.0.mul_f64(0.5 + rand::random::<f64>() / 2.0));
+        let part = self.0.mul_f64(0.5 + rand::random::<f64>() / 2.0);
         self.0 = (self.0 * 2).min(WAITS.1);
-        wait
+        part.max(asked.unwrap_or_default())
     }
 }

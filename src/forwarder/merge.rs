@@ -24,6 +24,8 @@ use crate::{
 const STEP: u64 = 5_000_000; // µs
 /// and at most so many requests.
 const REQUESTS: usize = 512;
+/// and of their bytes, but for the last one's.
+const BYTES: usize = 4 << 20;
 
 /// What a step has.
 #[derive(Default)]
@@ -80,8 +82,8 @@ impl Merge {
     /// What comes next: nothing, where all is up to date.
     pub async fn step(&mut self, of: &Shared) -> Step {
         let mut step = Step::default();
-        let mut until = None;
-        while step.entries.len() < REQUESTS {
+        let (mut until, mut bytes) = (None, 0);
+        while step.entries.len() < REQUESTS && bytes < BYTES {
             self.fill(of).await;
             self.close(&mut step.over);
             let first =
@@ -93,8 +95,11 @@ impl Merge {
             if time > *until.get_or_insert(time.saturating_add(STEP)) {
                 break;
             }
-            let entry = self.open.get_mut(&id).and_then(|source| source.ahead.pop_front());
-            step.entries.extend(entry.map(|entry| (id, entry)));
+            let Some(entry) = self.open.get_mut(&id).and_then(|source| source.ahead.pop_front()) else {
+                break;
+            };
+            bytes += entry.payload.len();
+            step.entries.push((id, entry));
         }
         step
     }
@@ -127,7 +132,7 @@ impl Merge {
                 continue;
             }
             let Some(reader) = source.reader.take() else { continue };
-            let Read::Some(reader, batch) = read(reader, *id).await else {
+            let Read::Some(reader, batch) = read(reader, *id, None).await else {
                 source.failed = true;
                 continue;
             };

@@ -10,14 +10,16 @@ use opentelemetry_proto::tonic::{
         trace::v1::ExportTraceServiceRequest,
     },
     common::v1::{AnyValue, KeyValue, any_value::Value},
-    metrics::v1::metric::Data,
+    logs::v1::LogRecord,
     resource::v1::Resource,
 };
 use prost::Message;
 
+use super::points;
 use crate::{
     config::{Keep, Privacy},
     signal::Signal,
+    summary::attributes::Attributes,
 };
 
 /// Attributes that hold what was asked and answered (Claude Code 2.1, and OpenTelemetry's conventions for models).
@@ -50,11 +52,14 @@ const TOOLS: &[&str] = &[
     "file_path",
     "gen_ai.tool.call.arguments",
     "gen_ai.tool.call.result",
+    // Why a hook says no names what the tool was given.
+    "hook.reason",
 ];
-/// The same, beside [`TOOL_NAME`] only: elsewhere it says what went wrong with the model.
+/// The same, of a record of a tool only: elsewhere it says what went wrong with the model.
 const TOOL_ERROR: &str = "error";
-/// What a record of a tool has.
-const TOOL_NAME: &str = "tool_name";
+/// What records of tools have, each of them at least one.
+const OF_A_TOOL: &[&str] =
+    &["tool_name", "tool_use_id", "gen_ai.tool.name", "gen_ai.tool.call.id", "server_name"];
 /// The event of a span whose every attribute is a tool's content.
 const TOOL_EVENT: &str = "tool.output";
 
@@ -71,6 +76,11 @@ impl Filter {
         Filter { privacy: privacy.clone(), key }
     }
 
+    /// What it holds back.
+    pub(super) fn privacy(&self) -> &Privacy {
+        &self.privacy
+    }
+
     /// The request as it may leave; `None` where it cannot be read, and so may not.
     pub(super) fn apply(&self, signal: Signal, request: Bytes) -> Option<Bytes> {
         if self.privacy == Privacy::default() {
@@ -82,6 +92,13 @@ impl Filter {
                 for of in &mut all.resource_spans {
                     self.resource(of.resource.as_mut());
                     for span in of.scope_spans.iter_mut().flat_map(|scope| &mut scope.spans) {
+                        if let Some(status) = &mut span.status
+                            && self.privacy.tools != Keep::Keep
+                            && is_of_a_tool(&span.attributes)
+                        {
+                            // The code beside it says enough.
+                            status.message.clear();
+                        }
                         self.attributes(&mut span.attributes);
                         for event in &mut span.events {
                             if event.name == TOOL_EVENT {
@@ -100,6 +117,11 @@ impl Filter {
                 for of in &mut all.resource_logs {
                     self.resource(of.resource.as_mut());
                     for record in of.scope_logs.iter_mut().flat_map(|scope| &mut scope.log_records) {
+                        // Claude Code's records say their event's name there, which is no secret. What others say may be.
+                        if !is_its_name(record) {
+                            record.body =
+                                record.body.take().and_then(|body| self.value(self.privacy.prompts, body));
+                        }
                         self.attributes(&mut record.attributes);
                     }
                 }
@@ -110,7 +132,8 @@ impl Filter {
                 for of in &mut all.resource_metrics {
                     self.resource(of.resource.as_mut());
                     for metric in of.scope_metrics.iter_mut().flat_map(|scope| &mut scope.metrics) {
-                        metric.data.iter_mut().for_each(|data| self.points(data));
+                        let held = |attributes: &mut Vec<KeyValue>| self.attributes(attributes);
+                        metric.data.iter_mut().for_each(|data| points::each(data, held));
                     }
                 }
                 all.encode_to_vec().into()
@@ -124,24 +147,8 @@ impl Filter {
         }
     }
 
-    fn points(&self, data: &mut Data) {
-        match data {
-            Data::Gauge(gauge) => {
-                gauge.data_points.iter_mut().for_each(|p| self.attributes(&mut p.attributes))
-            }
-            Data::Sum(sum) => sum.data_points.iter_mut().for_each(|p| self.attributes(&mut p.attributes)),
-            Data::Histogram(all) => {
-                all.data_points.iter_mut().for_each(|p| self.attributes(&mut p.attributes))
-            }
-            Data::ExponentialHistogram(all) => {
-                all.data_points.iter_mut().for_each(|p| self.attributes(&mut p.attributes));
-            }
-            Data::Summary(all) => all.data_points.iter_mut().for_each(|p| self.attributes(&mut p.attributes)),
-        }
-    }
-
     fn attributes(&self, attributes: &mut Vec<KeyValue>) {
-        let of_tool = attributes.iter().any(|attribute| attribute.key == TOOL_NAME);
+        let of_tool = is_of_a_tool(attributes);
         self.each(attributes, |key| match key {
             TOOL_ERROR if of_tool => self.privacy.tools,
             key if PROMPTS.contains(&key) => self.privacy.prompts,
@@ -152,14 +159,21 @@ impl Filter {
     }
 
     fn each(&self, attributes: &mut Vec<KeyValue>, keep: impl Fn(&str) -> Keep) {
-        attributes.retain_mut(|attribute| match keep(&attribute.key) {
-            Keep::Keep => true,
-            Keep::Drop => false,
-            Keep::Hash => {
-                attribute.value = attribute.value.as_ref().map(|value| self.hash(value));
+        attributes.retain_mut(|attribute| match (keep(&attribute.key), attribute.value.take()) {
+            (Keep::Drop, _) => false,
+            (keep, value) => {
+                attribute.value = value.and_then(|value| self.value(keep, value));
                 true
             }
         });
+    }
+
+    fn value(&self, keep: Keep, value: AnyValue) -> Option<AnyValue> {
+        match keep {
+            Keep::Keep => Some(value),
+            Keep::Hash => Some(self.hash(&value)),
+            Keep::Drop => None,
+        }
     }
 
     fn hash(&self, value: &AnyValue) -> AnyValue {
@@ -171,6 +185,17 @@ impl Filter {
         let short = hash.to_hex()[..32].to_owned();
         AnyValue { value: Some(Value::StringValue(short)) }
     }
+}
+
+fn is_of_a_tool(attributes: &[KeyValue]) -> bool {
+    attributes.iter().any(|attribute| OF_A_TOOL.contains(&attribute.key.as_str()))
+}
+
+/// Whether a record's body is the name of its event, as in `claude_code.user_prompt`.
+fn is_its_name(record: &LogRecord) -> bool {
+    let name = Attributes(&record.attributes).text("event.name").unwrap_or(&record.event_name);
+    let body = record.body.as_ref().and_then(|body| body.value.as_ref());
+    matches!(body, Some(Value::StringValue(body)) if !name.is_empty() && body.rsplit('.').next() == Some(name))
 }
 
 #[cfg(test)]

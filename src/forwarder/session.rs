@@ -2,16 +2,20 @@
 //!
 //! What stands together in the journal goes together: requests of a signal are put one behind the other, which in
 //! protobuf is a request of them all. One that the destination refuses is taken apart, so that only what it cannot take
-//! is lost.
+//! is lost. One that it does not take now is sent again for ever; meanwhile other sessions have their turn ([`Later`]).
 
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use bytes::{Bytes, BytesMut};
 use tokio::time::sleep;
 
 use super::{
-    Shared,
-    deliver::Turn,
+    Backoff, Shared,
+    deliver::{Later, Patience},
+    door::Outcome,
     spans::{Spans, Turns},
     totals,
 };
@@ -33,6 +37,17 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// How long one waits, once there is something, for more to go with it.
 const LINGER: Duration = Duration::from_millis(500);
 
+/// How far a batch has got that is sent again. It is read anew for each try, so that who waits holds nothing.
+#[derive(Default)]
+struct Tries {
+    /// The batch's last frame.
+    through: Option<u64>,
+    /// How many requests of each signal the destination has, or has refused.
+    sent: BTreeMap<Signal, usize>,
+    backoff: Backoff,
+    patience: Patience,
+}
+
 impl Shared {
     /// Sends a session up to its end, or to where it is taken over by whoever looks next. `live` is the session, if it
     /// is one.
@@ -44,18 +59,28 @@ impl Shared {
         let mut spans = match self.spans(id).await {
             Ok(spans) => spans,
             Err(error) => {
-                return tracing::warn!(session = %id, %error, "the forwarder cannot tell whose session it is");
+                tracing::warn!(session = %id, %error, "the forwarder cannot tell whose session it is");
+                return sleep(PAUSE).await;
             }
         };
-        let mut reader = Some(Reader::open(&self.supervisor.journal_dir(id), cursor + 1).only(&kinds));
+        let mut reader = None;
+        let mut tries = Tries::default();
         loop {
-            if let Some(head) = &mut head {
-                head.mark_unchanged();
+            let ahead = head.as_mut().map_or(1, |head| head.borrow_and_update().saturating_sub(cursor));
+            if ahead > 0 {
+                self.status.found(id, ahead);
             }
-            let Some(taken) = reader.take() else { return };
-            let Read::Some(back, batch) = read(taken, id).await else { return sleep(PAUSE).await };
+            let Ok(place) = self.places.acquire().await else { return };
+            let from = reader
+                .take()
+                .unwrap_or_else(|| Reader::open(&self.supervisor.journal_dir(id), cursor + 1).only(&kinds));
+            let Read::Some(back, batch) = read(from, id, tries.through).await else {
+                drop(place);
+                return sleep(PAUSE).await;
+            };
             reader = Some(back);
             let Some((first, last)) = batch.first().zip(batch.last()) else {
+                drop(place);
                 self.status.waiting(id, None);
                 match (&mut head, &live) {
                     (Some(head), Some(live)) => {
@@ -72,18 +97,44 @@ impl Shared {
                     _ => return self.all_sent(of, spans).await,
                 }
             };
-            let Some(mut turn) = self.turn().await else { return };
             let end = head.as_ref().map_or(last.seq, |head| *head.borrow());
             self.status.waiting(id, Some((end.saturating_sub(cursor), first.time)));
             let through = last.seq;
-            for (signal, requests) in self.requests(&batch, spans.as_mut()) {
-                self.send(id, signal, requests, &mut turn).await;
+            let before = spans.clone();
+            if let Err(later) = self.batch(id, batch, spans.as_mut(), &mut tries).await {
+                tries.through = Some(through);
+                (reader, spans) = (None, before);
+                later.wait(place).await;
+                continue;
             }
-            cursor = through;
+            (cursor, tries) = (through, Tries::default());
             if let Err(error) = self.supervisor.store().set_cursor(&self.name, id, cursor).await {
                 tracing::warn!(session = %id, %error, "the forwarder's cursor could not be kept; some will be sent twice");
             }
         }
+    }
+
+    /// Sends what is left of a batch.
+    async fn batch(
+        &self,
+        id: SessionId,
+        batch: Vec<Entry>,
+        spans: Option<&mut Spans>,
+        tries: &mut Tries,
+    ) -> Result<(), Later> {
+        let of = id.to_string();
+        for (signal, requests) in self.requests(&batch, spans) {
+            let each = requests.len();
+            let requests: Vec<Bytes> =
+                requests.into_iter().filter_map(|one| self.filter.apply(signal, one)).collect();
+            if tries.through.is_none() {
+                for _ in requests.len()..each {
+                    self.refused(&of, "it cannot be read, so nobody knows what it would give away");
+                }
+            }
+            self.send(&of, signal, &requests, tries).await?;
+        }
+        Ok(())
     }
 
     /// What is read: the signals, and with traces what spans are made of. Metrics that are summed are read elsewhere.
@@ -118,42 +169,72 @@ impl Shared {
         all
     }
 
-    /// Sends requests of one signal: together, and each by itself where the destination refuses that.
-    async fn send(&self, id: SessionId, signal: Signal, requests: Vec<Bytes>, turn: &mut Turn<'_>) {
-        let of = id.to_string();
-        let each = requests.len();
-        let requests: Vec<Bytes> =
-            requests.into_iter().filter_map(|one| self.filter.apply(signal, one)).collect();
-        for _ in requests.len()..each {
-            self.refused(&of, "it cannot be read, so nobody knows what it would give away");
-        }
-        if requests.len() > 1 {
+    /// Sends requests of one signal, those that are not there yet: together, and each by itself where the destination
+    /// refuses that or cannot bear it.
+    async fn send(
+        &self,
+        of: &str,
+        signal: Signal,
+        requests: &[Bytes],
+        tries: &mut Tries,
+    ) -> Result<(), Later> {
+        let sent = tries.sent.get(&signal).copied().unwrap_or(0);
+        if sent == 0 && requests.len() > 1 && !tries.patience.is_out() {
             let mut together = BytesMut::with_capacity(requests.iter().map(Bytes::len).sum());
             requests.iter().for_each(|request| together.extend_from_slice(request));
-            if self.deliver(&of, signal, together.freeze(), turn).await.is_ok() {
-                return;
+            match self.attempt(of, signal, together.freeze()).await {
+                Outcome::Sent { .. } => {
+                    tries.sent.insert(signal, requests.len());
+                    return Ok(());
+                }
+                Outcome::Refused(_) => {}
+                Outcome::Later(_, asked) => return Err(self.later(signal, asked, tries)),
             }
         }
-        for request in requests {
-            if let Err(why) = self.deliver(&of, signal, request, turn).await {
-                self.refused(&of, &why);
+        for (n, request) in requests.iter().enumerate().skip(sent) {
+            match self.attempt(of, signal, request.clone()).await {
+                Outcome::Sent { .. } => {}
+                Outcome::Refused(why) => self.refused(of, &why),
+                Outcome::Later(_, asked) => return Err(self.later(signal, asked, tries)),
             }
+            tries.sent.insert(signal, n + 1);
         }
+        Ok(())
+    }
+
+    fn later(&self, signal: Signal, asked: Option<Duration>, tries: &mut Tries) -> Later {
+        let others = tries.patience.failed(Instant::now(), self.status.taken(signal));
+        Later { wait: tries.backoff.next(asked), others }
     }
 
     /// The session is over: its span as a whole is the last that the destination gets.
     async fn all_sent(&self, of: Unsent, spans: Option<Spans>) {
-        let Unsent { id, ended: true, .. } = of else { return };
-        if let Some(spans) = spans {
-            let Ok(session) = self.supervisor.session(id).await else { return };
-            let Some(turns) = turns(Reader::open(&self.supervisor.journal_dir(id), 0), id).await else {
-                return;
-            };
-            let Some(mut turn) = self.turn().await else { return };
-            self.send(id, Signal::Traces, vec![spans.root(&session, turns)], &mut turn).await;
+        let Unsent { id, ended: true, .. } = of else { return sleep(PAUSE).await };
+        if let Some(spans) = spans
+            && !self.send_root(id, &spans).await
+        {
+            return sleep(PAUSE).await;
         }
-        if let Err(error) = self.supervisor.store().set_cursor(&self.name, id, ALL_SENT).await {
-            tracing::warn!(session = %id, %error, "the forwarder's cursor could not be kept; it is looked at again");
+        while let Err(error) = self.supervisor.store().set_cursor(&self.name, id, ALL_SENT).await {
+            // Going on without would send the session once more, and again.
+            tracing::warn!(session = %id, %error, "the forwarder's cursor cannot be kept; it waits");
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Sends the session's span; false where it cannot be made at the moment.
+    async fn send_root(&self, id: SessionId, spans: &Spans) -> bool {
+        let mut tries = Tries::default();
+        loop {
+            let Ok(place) = self.places.acquire().await else { return false };
+            let Ok(session) = self.supervisor.session(id).await else { return false };
+            let reader = Reader::open(&self.supervisor.journal_dir(id), 0);
+            let Some(turns) = turns(reader, id).await else { return false };
+            let request = self.filter.apply(Signal::Traces, spans.root(&session, turns));
+            match self.send(&id.to_string(), Signal::Traces, request.as_slice(), &mut tries).await {
+                Ok(()) => return true,
+                Err(later) => later.wait(place).await,
+            }
         }
     }
 
@@ -185,8 +266,8 @@ pub(super) enum Read {
     Later,
 }
 
-/// Reads the next requests.
-pub(super) async fn read(mut reader: Reader, id: SessionId) -> Read {
+/// Reads the next requests, up to the frame `through` where they have been read before.
+pub(super) async fn read(mut reader: Reader, id: SessionId, through: Option<u64>) -> Read {
     let reading = tokio::task::spawn_blocking(move || {
         let mut bytes = 0;
         let mut batch = Vec::new();
@@ -194,7 +275,11 @@ pub(super) async fn read(mut reader: Reader, id: SessionId) -> Read {
             match reader.next() {
                 Some(Ok(entry)) => {
                     bytes += entry.payload.len();
+                    let is_last = through == Some(entry.seq);
                     batch.push(entry);
+                    if is_last {
+                        break;
+                    }
                 }
                 Some(Err(error @ JournalError::Damaged { .. })) => {
                     tracing::error!(session = %id, %error, "a journal breaks off; what follows cannot be forwarded");

@@ -44,6 +44,7 @@ pub(super) use root::Turns;
 const QUESTIONS: usize = 256;
 
 /// Makes spans of one session's frames.
+#[derive(Clone)]
 pub(super) struct Spans {
     id: SessionId,
     resource: Resource,
@@ -52,6 +53,7 @@ pub(super) struct Spans {
     questions: VecDeque<Question>,
 }
 
+#[derive(Clone)]
 struct Question {
     server: String,
     id: String,
@@ -150,7 +152,7 @@ impl Spans {
                 self.questions.pop_front();
             }
             let named = rpc.params.and_then(|params| serde_json::from_str::<Named>(params.get()).ok());
-            let (method, tool) = (method.into_owned(), named.map(|named| named.name));
+            let (method, tool) = (short(&method), named.map(|named| short(&named.name)));
             self.questions.push_back(Question { server: said.server, id, asked: entry.time, method, tool });
             return None;
         }
@@ -201,8 +203,7 @@ impl Spans {
             trace_id: self.id.trace_id().to_vec(),
             span_id: hasher.finalize().as_bytes()[..8].to_vec(),
             parent_span_id: self.id.span_id().to_vec(),
-            // Names are what a session says; they are no place for texts.
-            name: name.chars().take(128).collect(),
+            name: short(&name),
             kind: kind as i32,
             start_time_unix_nano: began.saturating_mul(1000),
             end_time_unix_nano: entry.time.saturating_mul(1000),
@@ -228,6 +229,11 @@ struct Rpc<'a> {
 #[derive(Deserialize)]
 struct Named {
     name: String,
+}
+
+/// A name that a session says; it is no place for texts.
+fn short(name: &str) -> String {
+    name.chars().take(128).collect()
 }
 
 /// Trace and parent of a `traceparent` (W3C Trace Context); `None` where it is none.

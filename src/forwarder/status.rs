@@ -33,6 +33,8 @@ struct State {
     waiting: BTreeMap<SessionId, (u64, u64)>,
     /// The same of metrics that are summed.
     waiting_metrics: BTreeMap<SessionId, (u64, u64)>,
+    /// The same of those that have been added up and are being sent.
+    sums: Option<(u64, u64)>,
 }
 
 impl Status {
@@ -79,6 +81,19 @@ impl Status {
         note(&mut self.lock().waiting, session, ahead);
     }
 
+    /// So many frames of a session's journal are ahead that nobody has looked at yet: they wait since now, unless
+    /// something of it waits already.
+    pub(super) fn found(&self, session: SessionId, frames: u64) {
+        let mut state = self.lock();
+        let (all, _) = state.waiting.entry(session).or_insert_with(|| (0, clock::now()));
+        *all = frames;
+    }
+
+    /// Sums are being sent of so many requests, the first of this time; none when they have arrived.
+    pub(super) fn sums(&self, of: Option<(u64, u64)>) {
+        self.lock().sums = of;
+    }
+
     /// The same of metrics that are summed, which are read by themselves.
     pub(super) fn waiting_metrics(&self, session: SessionId, ahead: Option<(u64, u64)>) {
         note(&mut self.lock().waiting_metrics, session, ahead);
@@ -88,7 +103,7 @@ impl Status {
     pub fn report(&self) -> api::Destination {
         let state = self.lock();
         let sent = |signal| state.sent.get(&signal).map_or(0, |(requests, _)| *requests);
-        let waiting = || state.waiting.values().chain(state.waiting_metrics.values());
+        let waiting = || state.waiting.values().chain(state.waiting_metrics.values()).chain(&state.sums);
         let oldest = waiting().map(|(_, time)| *time).min();
         api::Destination {
             name: self.name.clone(),

@@ -13,8 +13,9 @@ use prost::Message;
 use tokio::time::sleep;
 
 use super::{
-    LOOK, Shared,
+    Backoff, LOOK, Shared,
     deliver::Patience,
+    door::Outcome,
     merge::{Merge, Step},
     totals::{self, Changes, Key, Totals},
 };
@@ -31,6 +32,8 @@ const TICK: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(60);
 /// From how far back on one does not linger.
 const BEHIND: u64 = 10_000_000; // µs
+/// How long one may spend on the pieces of requests that a destination cannot bear.
+const APART: Duration = Duration::from_secs(60);
 /// Between two tries at the store.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -69,8 +72,11 @@ impl Shared {
             if !step.entries.is_empty() || !step.over.is_empty() {
                 // Time only goes on, also for what comes late: a sum cannot have been larger before.
                 time = step.entries.iter().map(|(_, entry)| entry.time).fold(time, u64::max);
+                let waiting = step.entries.first().map(|(_, first)| (step.entries.len() as u64, first.time));
+                self.status.sums(waiting);
                 let requests = self.take(&mut totals, step, time, &cursor).await;
                 self.send_sums(requests, &mut patience).await;
+                self.status.sums(None);
             }
             if !behind {
                 if again.elapsed() >= AGAIN {
@@ -87,6 +93,13 @@ impl Shared {
     /// begins anew.
     async fn kept(&self, cursor: &str) -> Result<(Totals, u64), StoreError> {
         let store = self.supervisor.store();
+        // What was kept before more was to be held back would go on telling it.
+        if store.keep_under(&self.name, &json(self.filter.privacy())).await? {
+            tracing::warn!(
+                destination = self.name,
+                "what may leave has changed: the sums of metrics begin anew"
+            );
+        }
         let Sums { series, parts, time } = store.sums(&self.name).await?;
         let told = |what: &str| {
             tracing::error!(destination = self.name, what, "a sum of metrics makes no sense and is given up")
@@ -155,21 +168,42 @@ impl Shared {
         requests
     }
 
-    /// Sends requests; one that the destination refuses is taken apart, so that only what it cannot take is lost.
+    /// Sends requests; one that the destination refuses is taken apart, so that only what it cannot take is lost. So is
+    /// one that goes on failing while others arrive: its pieces have one try each and are passed over, since the next
+    /// request says what they do.
     async fn send_sums(&self, requests: Vec<ExportMetricsServiceRequest>, patience: &mut Patience) {
         const OF: &str = "sums of metrics";
-        let mut whole = true;
         let mut waiting: VecDeque<ExportMetricsServiceRequest> = requests.into();
+        let (mut whole, mut apart) = (true, None);
+        let mut backoff = Backoff::default();
         while let Some(request) = waiting.pop_front() {
-            if let Err(why) = self.deliver_sums(OF, request.encode_to_vec().into(), patience).await {
-                whole = false;
-                match totals::halves(request) {
-                    Some([first, second]) => {
-                        waiting.push_front(second);
-                        waiting.push_front(first);
-                    }
-                    None => self.refused(OF, &why),
+            let why = match self.attempt(OF, Signal::Metrics, request.encode_to_vec().into()).await {
+                Outcome::Sent { .. } => {
+                    backoff = Backoff::default();
+                    continue;
                 }
+                Outcome::Refused(why) => why,
+                Outcome::Later(why, asked) => {
+                    let others = patience.failed(Instant::now(), self.status.taken(Signal::Metrics));
+                    if apart.is_none() && !(others && patience.is_out()) {
+                        waiting.push_front(request);
+                        sleep(backoff.next(asked)).await;
+                        continue;
+                    }
+                    let began = *apart.get_or_insert_with(Instant::now);
+                    if began.elapsed() > APART {
+                        return self.refused(OF, &why);
+                    }
+                    why
+                }
+            };
+            whole = false;
+            match totals::halves(request) {
+                Some([first, second]) => {
+                    waiting.push_front(second);
+                    waiting.push_front(first);
+                }
+                None => self.refused(OF, &why),
             }
         }
         if whole {

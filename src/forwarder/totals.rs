@@ -14,9 +14,10 @@
 //! summaries and exponential histograms cannot be added up and pass with the session's own labels taken off: of
 //! several sessions the last one tells.
 //!
-//! A session can invent names: beyond [`PER_SESSION`] sources of its own nothing of it is counted. Beyond [`SERIES`]
-//! series those make room that have stood still for a day, and where none has, a new one is counted in one series for
-//! them all, with `otel.metric.overflow` (as in OpenTelemetry's metrics SDK).
+//! A session can invent names. Of its sources the [`PER_SESSION`] that spoke last are followed; who has ended does not
+//! speak again. One person's series are at most [`PER_RESOURCE`], all series [`SERIES`]: beyond, those make room that have
+//! stood still for a day. Where there is no room, a new one is counted in one series for them all, with
+//! `otel.metric.overflow` (as in OpenTelemetry's metrics SDK).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -30,6 +31,7 @@ use opentelemetry_proto::tonic::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::points;
 use crate::id::SessionId;
 
 mod requests;
@@ -42,10 +44,16 @@ pub(in crate::forwarder) use series::{Key, Series};
 
 /// Most sources of one session that are followed.
 const PER_SESSION: usize = 512;
+/// Most series of one resource, which is a person's with a profile.
+const PER_RESOURCE: usize = SERIES / 8;
 /// Most series that leave.
 const SERIES: usize = 20_000;
-/// Beyond it sums are no numbers any more.
-const LARGEST: f64 = 1e300;
+/// Most points of a request that are looked at.
+const POINTS: usize = 20_000;
+/// Longest point that passes as it is.
+const POINT: usize = 16 << 10; // bytes
+/// From here on adding one changes nothing (2^53).
+const LARGEST: f64 = 9_007_199_254_740_992.0;
 /// How long a series may have stood still that makes room for another when there are too many.
 const IDLE: u64 = 24 * 3600 * 1_000_000; // µs
 /// How long before its first value a series is sent as zero: who looks for what has been added finds its beginning.
@@ -103,6 +111,19 @@ struct Part {
     level: Option<Key>,
 }
 
+impl Parts {
+    /// Makes room for a source; false where there is none. One that has not spoken for longest is of a process that has
+    /// ended, unless its level is still to be taken out again.
+    fn make_room(&mut self, source: &str) -> bool {
+        if self.0.len() < PER_SESSION || self.0.contains_key(source) {
+            return true;
+        }
+        let ended = self.0.iter().filter(|(_, part)| part.level.is_none()).min_by_key(|(_, part)| part.at);
+        let ended = ended.map(|(source, _)| source.clone());
+        ended.is_some_and(|source| self.0.remove(&source).is_some())
+    }
+}
+
 /// What is to be kept after a step.
 #[derive(Debug, Default)]
 pub(in crate::forwarder) struct Changes {
@@ -122,10 +143,14 @@ pub(in crate::forwarder) struct Totals {
     series: BTreeMap<Key, Series>,
     parts: HashMap<SessionId, Parts>,
     changed: BTreeSet<Key>,
+    /// There was no room for a series.
+    crowded: bool,
     touched: BTreeSet<SessionId>,
     gone: Vec<Key>,
-    /// What cannot be added up, on its way out.
-    passing: Vec<ResourceMetrics>,
+    /// What cannot be added up, on its way out: of several the last.
+    passing: BTreeMap<Key, ResourceMetrics>,
+    /// Of what series a session has had such.
+    passed: HashMap<SessionId, BTreeSet<Key>>,
 }
 
 impl Totals {
@@ -141,6 +166,12 @@ impl Totals {
 
     /// Adds what a session's request tells.
     pub fn add(&mut self, session: SessionId, request: ExportMetricsServiceRequest) {
+        let mut left = POINTS;
+        let mut one_more = || {
+            let is_left = left > 0;
+            left = left.saturating_sub(1);
+            is_left
+        };
         for of in request.resource_metrics {
             let resource = of.resource.unwrap_or_default();
             if series::is_daemons(&resource) {
@@ -149,7 +180,7 @@ impl Totals {
             let origin = series::origin(&resource);
             let resource = series::resource(resource, &self.instance);
             for scope in of.scope_metrics {
-                let name = scope.scope.map(|scope| (scope.name, scope.version)).unwrap_or_default();
+                let name = series::scope(scope.scope);
                 for metric in scope.metrics.into_iter().filter(series::is_fit) {
                     let mut of = Descriptor {
                         resource: resource.clone(),
@@ -165,7 +196,7 @@ impl Totals {
                         Some(Data::Sum(sum)) => {
                             let delta = sum.aggregation_temporality == AggregationTemporality::Delta as i32;
                             of.shape = if sum.is_monotonic { Shape::Counter } else { Shape::Level };
-                            for point in sum.data_points {
+                            for point in sum.data_points.into_iter().take_while(|_| one_more()) {
                                 let Some(amount) = number(&point) else { continue };
                                 let when = (point.start_time_unix_nano, point.time_unix_nano);
                                 self.take(session, &of, point.attributes, (!delta).then_some(when), amount);
@@ -173,7 +204,7 @@ impl Totals {
                         }
                         Some(Data::Histogram(all)) => {
                             let delta = all.aggregation_temporality == AggregationTemporality::Delta as i32;
-                            for point in all.data_points {
+                            for point in all.data_points.into_iter().take_while(|_| one_more()) {
                                 if !series::is_whole(&point) {
                                     continue;
                                 }
@@ -188,7 +219,12 @@ impl Totals {
                                 self.take(session, &of, point.attributes, (!delta).then_some(when), amount);
                             }
                         }
-                        _ => self.pass(of, metric),
+                        Some(data) => {
+                            for point in points::single(data).take_while(|_| one_more()) {
+                                self.pass(session, &of, point);
+                            }
+                        }
+                        None => {}
                     }
                 }
             }
@@ -214,12 +250,16 @@ impl Totals {
         }
         let parts = self.parts.entry(session).or_default();
         let source = of.source(&attributes, when.map(|(start, _)| start));
-        if parts.0.len() >= PER_SESSION && !parts.0.contains_key(&source) {
+        if !parts.make_room(&source) {
             return;
         }
         let of = Descriptor { attributes: series::shared(attributes), ..of.clone() };
         let mut key = of.key();
-        let of = if self.series.len() >= SERIES && !self.series.contains_key(&key) {
+        let is_full = || {
+            self.series.len() >= SERIES || self.series.range(key.of_its_resource()).count() >= PER_RESOURCE
+        };
+        let of = if !self.series.contains_key(&key) && is_full() {
+            self.crowded = true;
             // Of histograms with other bounds nothing common could be told.
             let Some(over) = of.overflow() else { return };
             key = over.key();
@@ -249,23 +289,36 @@ impl Totals {
         };
         self.touched.insert(session);
         self.changed.insert(key);
-        let sum = &mut self.series.entry(key).or_insert_with(|| Series::new(of)).amount;
-        if (sum.value + more.value).abs() < LARGEST {
-            sum.add(&more);
+        let series = self.series.entry(key).or_insert_with(|| Series::new(of));
+        if (series.amount.value + more.value).abs() >= LARGEST {
+            // It begins anew, as after a restart.
+            *series = Series::new(series.of.clone());
         }
+        series.amount.add(&more);
     }
 
-    /// What cannot be added up: on, but for what is of the session alone.
-    fn pass(&mut self, of: Descriptor, metric: Metric) {
-        self.passing.push(ResourceMetrics {
-            resource: Some(of.resource.to_proto()),
-            scope_metrics: vec![ScopeMetrics {
-                scope: Some(of.scope()),
-                metrics: vec![series::shared_points(metric)],
-                schema_url: String::new(),
-            }],
-            schema_url: String::new(),
+    /// A point that cannot be added up: on, but for what is of the session alone.
+    fn pass(&mut self, session: SessionId, of: &Descriptor, mut data: Data) {
+        let mut attributes = Vec::new();
+        points::each(&mut data, |of| {
+            *of = series::shared(std::mem::take(of));
+            attributes.clone_from(of);
         });
+        if !series::are_fit(&attributes) || data.encoded_len() > POINT {
+            return;
+        }
+        let of = Descriptor { attributes, ..of.clone() };
+        let (key, known) = (of.key(), self.passed.entry(session).or_default());
+        if known.len() >= PER_SESSION && !known.contains(&key) {
+            return;
+        }
+        known.insert(key);
+        let metric = Metric { data: Some(data), ..of.metric() };
+        let scope =
+            ScopeMetrics { scope: Some(of.scope()), metrics: vec![metric], ..ScopeMetrics::default() };
+        let resource = Some(of.resource.to_proto());
+        let of = ResourceMetrics { resource, scope_metrics: vec![scope], ..ResourceMetrics::default() };
+        self.passing.insert(key, of);
     }
 
     /// Sessions of which something has been added, and that are not over.
@@ -275,6 +328,7 @@ impl Totals {
 
     /// A session is over and all of it is here: only its levels end with it.
     pub fn end(&mut self, session: SessionId) {
+        self.passed.remove(&session);
         let Some(parts) = self.parts.remove(&session) else { return };
         for part in parts.0.into_values() {
             if let Some(key) = part.level
@@ -290,7 +344,7 @@ impl Totals {
     /// is new is sent as zero first.
     pub fn step(&mut self, now: u64) -> (Vec<ExportMetricsServiceRequest>, Changes) {
         let keys = std::mem::take(&mut self.changed);
-        if self.series.len() >= SERIES {
+        if std::mem::take(&mut self.crowded) {
             // What comes back after a day begins anew, as after a restart.
             self.gone.extend(
                 self.series
@@ -319,10 +373,7 @@ impl Totals {
         changes.gone = std::mem::take(&mut self.gone);
         let mut requests = zeros.requests();
         requests.extend(points.requests());
-        let passing = std::mem::take(&mut self.passing);
-        if !passing.is_empty() {
-            requests.push(ExportMetricsServiceRequest { resource_metrics: passing });
-        }
+        requests.extend(requests::together(std::mem::take(&mut self.passing).into_values()));
         (requests, changes)
     }
 

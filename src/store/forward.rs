@@ -92,6 +92,25 @@ impl Store {
         Ok(Sums { series, parts: parts.collect::<Result<_, StoreError>>()?, time })
     }
 
+    /// Sums for a destination are from now on kept under these terms; series that were kept under others are forgotten,
+    /// which is said. Of a destination without terms, series stay.
+    pub async fn keep_under(&self, destination: &str, terms: &str) -> Result<bool, StoreError> {
+        let mut all = self.pool.begin().await?;
+        let key = format!("terms of the sums for {destination}");
+        let before: Option<(String,)> = sqlx::query_as("SELECT value FROM meta WHERE key = ?")
+            .bind(&key)
+            .fetch_optional(&mut *all)
+            .await?;
+        let mut forgotten = 0;
+        if before.as_ref().is_some_and(|(before,)| before != terms) {
+            let gone = sqlx::query("DELETE FROM forward_series WHERE destination = ?").bind(destination);
+            forgotten = gone.execute(&mut *all).await?.rows_affected();
+        }
+        put(&mut all, &key, terms).await?;
+        all.commit().await?;
+        Ok(forgotten > 0)
+    }
+
     /// Keeps a step of the sums for a destination, with its cursors under the name `cursor`.
     pub async fn keep_sums(
         &self,
@@ -129,13 +148,7 @@ impl Store {
                 .execute(&mut *all)
                 .await?;
         }
-        sqlx::query(
-            "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-        )
-        .bind(time_of(destination))
-        .bind(step.sums.time.to_string())
-        .execute(&mut *all)
-        .await?;
+        put(&mut all, &time_of(destination), &step.sums.time.to_string()).await?;
         for (session, seq) in &step.cursors {
             set_cursor(&mut all, cursor, *session, *seq).await?;
         }
@@ -153,6 +166,17 @@ impl Store {
 /// Under what name in `meta` the time of a destination's last step stands.
 fn time_of(destination: &str) -> String {
     format!("time of the sums for {destination}")
+}
+
+async fn put(on: &mut SqliteConnection, key: &str, value: &str) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+    )
+    .bind(key)
+    .bind(value)
+    .execute(on)
+    .await?;
+    Ok(())
 }
 
 async fn set_cursor(

@@ -180,6 +180,12 @@ async fn sums_and_their_cursors_are_kept_together_and_by_destination() {
         assert_eq!(store.sums("d").await.expect("read"), sums(state));
     }
     assert_eq!(store.sums("e").await.expect("read"), Sums::default());
+    for (terms, forgotten) in [("old", false), ("old", false), ("new", true), ("new", false)] {
+        assert_eq!(store.keep_under("d", terms).await.expect("kept"), forgotten, "{terms}");
+    }
+    assert!(store.sums("d").await.expect("read").series.is_empty());
+    let again = SumsStep { sums: sums("2"), cursors: vec![(view.id, 5)], ..SumsStep::default() };
+    store.keep_sums("d", "d/metrics", &again).await.expect("kept");
     assert_eq!(store.unsent("d/metrics").await.expect("asked")[0].cursor, 5);
     assert_eq!(store.unsent("d").await.expect("asked")[0].cursor, 0);
     let step = SumsStep { over: vec![view.id], cursors: vec![(view.id, ALL_SENT)], ..SumsStep::default() };

@@ -2,8 +2,8 @@
 
 use opentelemetry_proto::tonic::{
     logs::v1::{LogRecord, ResourceLogs, ScopeLogs},
-    metrics::v1::{Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum},
-    trace::v1::{ResourceSpans, ScopeSpans, Span, span::Event},
+    metrics::v1::{Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, metric::Data},
+    trace::v1::{ResourceSpans, ScopeSpans, Span, Status, span::Event},
 };
 
 use super::*;
@@ -86,6 +86,45 @@ fn spans_their_events_and_points_are_looked_at_too() {
     let of = ResourceMetrics { scope_metrics: vec![scope], ..ResourceMetrics::default() };
     let metrics = ExportMetricsServiceRequest { resource_metrics: vec![of] }.encode_to_vec();
     assert!(!contains(&strict.apply(Signal::Metrics, metrics.into()).unwrap(), "u1"));
+}
+
+#[test]
+fn a_tools_failure_is_its_content_wherever_it_stands() {
+    let strict = filter(Keep::Keep, Keep::Keep, Keep::Drop);
+    let span = |attributes| {
+        let status = Some(Status { message: "diary.txt is not open".to_owned(), ..Status::default() });
+        let scope = ScopeSpans {
+            spans: vec![Span { attributes, status, ..Span::default() }],
+            ..ScopeSpans::default()
+        };
+        let of = ResourceSpans { scope_spans: vec![scope], ..ResourceSpans::default() };
+        strict.apply(
+            Signal::Traces,
+            ExportTraceServiceRequest { resource_spans: vec![of] }.encode_to_vec().into(),
+        )
+    };
+    let execution = vec![text("tool_use_id", "1"), text("error", "no such file: diary.txt")];
+    let hook = vec![text("gen_ai.tool.name", "Read"), text("hook.reason", "diary.txt is not open")];
+    for attributes in [execution, hook] {
+        assert!(!contains(&span(attributes.clone()).unwrap(), "diary"), "{attributes:?}");
+    }
+    assert!(contains(&span(vec![text("model", "claude")]).unwrap(), "diary"), "it is no tool's");
+}
+
+#[test]
+fn a_records_body_stays_where_it_is_the_events_name() {
+    let strict = filter(Keep::Drop, Keep::Keep, Keep::Keep);
+    let left = |body: &str| {
+        let body = text("", body).value;
+        let attributes = vec![text("event.name", "user_prompt")];
+        let record = LogRecord { attributes, body, ..LogRecord::default() };
+        let scope = ScopeLogs { log_records: vec![record], ..ScopeLogs::default() };
+        let of = ResourceLogs { scope_logs: vec![scope], ..ResourceLogs::default() };
+        let request = ExportLogsServiceRequest { resource_logs: vec![of] }.encode_to_vec();
+        strict.apply(Signal::Logs, request.into()).unwrap()
+    };
+    assert!(contains(&left("claude_code.user_prompt"), "claude_code.user_prompt"));
+    assert!(!contains(&left("my words"), "my words"));
 }
 
 #[test]

@@ -46,6 +46,7 @@ impl Turns {
         let spans = request.resource_spans.into_iter().flat_map(|of| of.scope_spans).flat_map(|of| of.spans);
         let roots =
             spans.filter(|span| span.parent_span_id.is_empty() && span.trace_id != self.id.trace_id());
+        let roots = roots.filter(|span| (span.trace_id.len(), span.span_id.len()) == (16, 8));
         self.links.extend(roots.map(|span| Link {
             trace_id: span.trace_id,
             span_id: span.span_id,

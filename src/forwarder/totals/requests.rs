@@ -4,32 +4,36 @@
 use bytes::Bytes;
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::ExportMetricsServiceRequest,
-    metrics::v1::{Histogram, Metric, ResourceMetrics, ScopeMetrics, Sum, metric::Data},
+    metrics::v1::{Metric, ResourceMetrics, ScopeMetrics},
 };
 use prost::Message;
 
 use super::series::{self, Key, Series};
-use crate::signal::Signal;
+use crate::{forwarder::points, signal::Signal};
 
-/// Points of one request.
+/// Points of one request,
 const POINTS: usize = 2000;
+/// and about so many bytes.
+const BYTES: usize = 1 << 20;
 
 /// Requests in the making; series come in the order of their keys, so what belongs together comes together.
 #[derive(Default)]
 pub(super) struct Builder {
     requests: Vec<ExportMetricsServiceRequest>,
     points: usize,
+    bytes: usize,
     last: Option<Key>,
 }
 
 impl Builder {
     /// Adds the series as it stands, as of `now` (µs).
     pub fn push(&mut self, key: Key, series: &Series, now: u64) {
-        if self.points.is_multiple_of(POINTS) {
+        if self.requests.is_empty() || self.points == POINTS || self.bytes >= BYTES {
             self.requests.push(ExportMetricsServiceRequest::default());
-            self.last = None;
+            (self.points, self.bytes, self.last) = (0, 0, None);
         }
         self.points += 1;
+        self.bytes += series.weight();
         let Some(request) = self.requests.last_mut() else { return };
         let last = self.last.replace(key);
         if last.is_none_or(|last| !last.same_resource(&key)) {
@@ -64,21 +68,37 @@ impl Builder {
     }
 }
 
-/// A session's request without metrics that call themselves the daemon's; other signals are as they are.
+/// Requests with these, of no more than so many bytes each, but for a single one's.
+pub(super) fn together(all: impl Iterator<Item = ResourceMetrics>) -> Vec<ExportMetricsServiceRequest> {
+    let mut requests: Vec<ExportMetricsServiceRequest> = Vec::new();
+    let mut bytes = BYTES;
+    for of in all {
+        if bytes >= BYTES {
+            requests.push(ExportMetricsServiceRequest::default());
+            bytes = 0;
+        }
+        bytes += of.encoded_len();
+        if let Some(request) = requests.last_mut() {
+            request.resource_metrics.push(of);
+        }
+    }
+    requests
+}
+
+/// A session's request without metrics that call themselves the daemon's, and without what a point says of whom the
+/// resource names with authority; other signals are as they are.
 pub(in crate::forwarder) fn honest(signal: Signal, request: Bytes) -> Option<Bytes> {
     if signal != Signal::Metrics {
         return Some(request);
     }
-    let mut all = ExportMetricsServiceRequest::decode(request.clone()).ok()?;
-    let forged = |metric: &Metric| series::is_ours(&metric.name);
-    let scopes = |of: &ResourceMetrics| of.scope_metrics.iter().any(|scope| scope.metrics.iter().any(forged));
-    let claims = |of: &ResourceMetrics| of.resource.as_ref().is_some_and(series::is_daemons);
-    if !all.resource_metrics.iter().any(|of| claims(of) || scopes(of)) {
-        return Some(request);
+    let mut all = ExportMetricsServiceRequest::decode(request).ok()?;
+    all.resource_metrics.retain(|of| !of.resource.as_ref().is_some_and(series::is_daemons));
+    for scope in all.resource_metrics.iter_mut().flat_map(|of| &mut of.scope_metrics) {
+        scope.metrics.retain(|metric| !series::is_ours(&metric.name));
+        for data in scope.metrics.iter_mut().filter_map(|metric| metric.data.as_mut()) {
+            points::each(data, |attributes| attributes.retain(|a| !series::is_of_the_resource(&a.key)));
+        }
     }
-    all.resource_metrics.retain(|of| !claims(of));
-    let each = all.resource_metrics.iter_mut().flat_map(|of| &mut of.scope_metrics);
-    each.for_each(|scope| scope.metrics.retain(|metric| !forged(metric)));
     Some(all.encode_to_vec().into())
 }
 
@@ -117,17 +137,6 @@ pub(in crate::forwarder) fn halves(
 
 /// A metric as so many of one point each.
 fn by_point(mut metric: Metric) -> Vec<Metric> {
-    let data = metric.data.take();
-    let alone = |data: Data| Metric { data: Some(data), ..metric.clone() };
-    match data {
-        Some(Data::Sum(Sum { data_points, aggregation_temporality, is_monotonic })) => {
-            let one = |p| Data::Sum(Sum { data_points: vec![p], aggregation_temporality, is_monotonic });
-            data_points.into_iter().map(|p| alone(one(p))).collect()
-        }
-        Some(Data::Histogram(Histogram { data_points, aggregation_temporality })) => {
-            let one = |p| Data::Histogram(Histogram { data_points: vec![p], aggregation_temporality });
-            data_points.into_iter().map(|p| alone(one(p))).collect()
-        }
-        data => vec![Metric { data, ..metric }],
-    }
+    let Some(data) = metric.data.take() else { return vec![metric] };
+    points::single(data).map(|data| Metric { data: Some(data), ..metric.clone() }).collect()
 }

@@ -1,6 +1,6 @@
 //! A series that sessions share: what it is called, and how it is written.
 
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc};
 
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value},
@@ -19,28 +19,39 @@ use crate::{metrics::otlp::SERVICE, summary::attributes};
 /// What of a resource stays: of these there are as many as there are people, teams and profiles.
 const RESOURCE: [&str; 6] =
     ["service.name", "service.version", "sandbox.profile", "user.name", "user.email", "team"];
-/// What of a point goes: it is of one session, or of whom the resource names with authority.
-const OF_A_SESSION: [&str; 13] = [
-    "session.id",
-    "user.id",
-    "user.name",
-    "user.email",
-    "team",
-    "user.account_uuid",
-    "user.account_id",
-    "organization.id",
-    "prompt.id",
-    "gen_ai.conversation.id",
-    "service.instance.id",
-    "process.pid",
-    "host.id",
+/// What of a point goes, in the spelling that backends fold names to: what is of one session,
+const OF_A_SESSION: [&str; 9] = [
+    "session_id",
+    "user_id",
+    "user_account_uuid",
+    "user_account_id",
+    "organization_id",
+    "prompt_id",
+    "gen_ai_conversation_id",
+    "process_pid",
+    "host_id",
 ];
+/// and what the resource says with authority, of which a point's own label would take the place.
+const OF_THE_RESOURCE: [&str; 8] = [
+    "user_name",
+    "user_email",
+    "team",
+    "service_name",
+    "service_version",
+    "service_instance_id",
+    "job",
+    "instance",
+];
+/// How all names begin that are the daemon's to give.
+const OURS: &str = "sandbox";
 /// Longest value of an attribute; labels are no place for texts.
 const VALUE: usize = 256; // characters
 /// Longest name of a metric or an attribute.
 const NAME: usize = 256; // bytes
-/// Most attributes of a point.
+/// Most attributes of a point,
 const ATTRIBUTES: usize = 64;
+/// and most of their bytes.
+const POINT: usize = 4 << 10;
 /// Most buckets of a histogram.
 const BOUNDS: usize = 256;
 
@@ -55,6 +66,12 @@ pub(in crate::forwarder) struct Key {
 }
 
 impl Key {
+    /// All keys of the same resource.
+    pub(super) fn of_its_resource(&self) -> RangeInclusive<Key> {
+        let all = |n| Key { resource: self.resource, metric: n, attributes: n };
+        all(0)..=all(u64::MAX)
+    }
+
     pub(super) fn same_resource(&self, other: &Key) -> bool {
         self.resource == other.resource
     }
@@ -140,34 +157,49 @@ pub(super) enum Shape {
 /// The resource as sessions share it, of the daemon `instance`.
 pub(super) fn resource(resource: v1::Resource, instance: &str) -> Resource {
     let mut kept = resource.attributes;
-    kept.retain(|attribute| RESOURCE.contains(&attribute.key.as_str()));
+    kept.retain(|attribute| {
+        RESOURCE.contains(&attribute.key.as_str())
+            && attribute.value.as_ref().is_some_and(|v| text(v).is_some())
+    });
     kept.push(attributes::text("service.instance.id", instance));
     Resource(Arc::new(sorted(kept)))
 }
 
+/// Name and version of a scope, cut where they are no names.
+pub(super) fn scope(scope: Option<InstrumentationScope>) -> (String, String) {
+    let InstrumentationScope { mut name, mut version, .. } = scope.unwrap_or_default();
+    for text in [&mut name, &mut version] {
+        text.truncate(text.floor_char_boundary(NAME));
+    }
+    (name, version)
+}
+
 /// A point's attributes without those of the session alone.
 pub(super) fn shared(mut attributes: Vec<KeyValue>) -> Vec<KeyValue> {
-    attributes.retain(|attribute| !OF_A_SESSION.contains(&attribute.key.as_str()));
+    attributes.retain(|attribute| {
+        !OF_A_SESSION.contains(&folded(&attribute.key).as_str()) && !is_of_the_resource(&attribute.key)
+    });
     sorted(attributes)
 }
 
-/// The same, of every point of a metric that cannot be added up.
-pub(super) fn shared_points(mut metric: Metric) -> Metric {
-    let clean = |attributes: &mut Vec<KeyValue>| *attributes = shared(std::mem::take(attributes));
-    match &mut metric.data {
-        Some(Data::Gauge(all)) => all.data_points.iter_mut().for_each(|p| clean(&mut p.attributes)),
-        Some(Data::ExponentialHistogram(all)) => {
-            all.data_points.iter_mut().for_each(|p| clean(&mut p.attributes));
-        }
-        Some(Data::Summary(all)) => all.data_points.iter_mut().for_each(|p| clean(&mut p.attributes)),
-        _ => {}
-    }
-    metric
+/// Whether a name is one that only the resource may say.
+pub(super) fn is_of_the_resource(key: &str) -> bool {
+    let key = folded(key);
+    OF_THE_RESOURCE.contains(&key.as_str())
+        || key.strip_prefix(OURS).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
 }
 
-/// Whether a metric calls itself one of the daemon's: no session's is.
+/// A name as backends fold it that know letters, digits and `_` only.
+fn folded(key: &str) -> String {
+    let words: Vec<&str> =
+        key.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    words.join("_").to_ascii_lowercase()
+}
+
+/// Whether a metric calls itself one of the daemon's, or of the rules made of them, in whatever spelling: no session's is.
 pub(in crate::forwarder) fn is_ours(name: &str) -> bool {
-    name.get(..SERVICE.len()).is_some_and(|start| start.eq_ignore_ascii_case(SERVICE))
+    let letters: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+    letters.to_ascii_lowercase().contains(SERVICE)
 }
 
 /// Whether a resource calls itself the daemon.
@@ -189,17 +221,17 @@ pub(super) fn is_fit(metric: &Metric) -> bool {
         && metric.description.len() <= 4 * NAME
 }
 
-/// The same of a point's attributes: plain values under short names.
+/// The same of a point's attributes: few plain values under short names.
 pub(super) fn are_fit(attributes: &[KeyValue]) -> bool {
     attributes.len() <= ATTRIBUTES
+        && attributes.iter().map(Message::encoded_len).sum::<usize>() <= POINT
         && attributes.iter().all(|attribute| {
             let plain = match attribute.value.as_ref().and_then(|value| value.value.as_ref()) {
                 Some(any_value::Value::DoubleValue(value)) => value.is_finite(),
                 Some(any_value::Value::ArrayValue(_) | any_value::Value::KvlistValue(_)) => false,
-                Some(any_value::Value::BytesValue(bytes)) => bytes.len() <= VALUE,
                 _ => true,
             };
-            plain && attribute.key.len() <= NAME
+            plain && (1..=NAME).contains(&attribute.key.len())
         })
 }
 
@@ -317,6 +349,12 @@ impl Descriptor {
 impl Series {
     pub(super) fn new(of: Descriptor) -> Series {
         Series { of, amount: Amount::default(), since: 0, at: 0 }
+    }
+
+    /// About how many bytes its point takes.
+    pub(super) fn weight(&self) -> usize {
+        let attributes: usize = self.of.attributes.iter().map(Message::encoded_len).sum();
+        attributes + 8 * (self.amount.buckets.len() + 8)
     }
 
     /// The series at its beginning; a level has none.

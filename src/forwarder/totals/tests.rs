@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use opentelemetry_proto::tonic::{
-    common::v1::{AnyValue, KeyValue, any_value},
+    common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value},
     metrics::v1::{Gauge, Histogram, HistogramDataPoint, Sum},
     resource::v1::Resource,
 };
@@ -205,12 +205,10 @@ fn nobody_invents_series_without_end_nor_the_daemons_own() {
         let id = SessionId::new();
         for i in 0..PER_SESSION + 10 {
             let label = format!("{n} {i}");
-            totals.add(
-                id,
-                request("ada", vec![sum("many", true, false, vec![point(1, 1.0, &[("l", &label)])])]),
-            );
+            let many = sum("many", true, false, vec![point(1, 1.0, &[("l", &label)])]);
+            totals.add(id, request(&format!("user {}", n % 12), vec![many]));
         }
-        points += PER_SESSION;
+        points += PER_SESSION + 10;
     }
     assert!(points > SERIES);
     let (requests, _) = totals.step(NOW);
@@ -220,12 +218,125 @@ fn nobody_invents_series_without_end_nor_the_daemons_own() {
     let expected = points as f64;
     assert_eq!(all.iter().map(|(.., value)| value).sum::<f64>(), expected, "none of it is lost");
     assert!(all.iter().any(|(.., of, _, _, _)| of.contains("overflow")), "it says so");
+    for name in
+        ["SandboxCtl_hooks", ".sandboxctl_hooks", "all:sandboxctl_hook_denials:limit15m", "é.sandbox_ctl"]
+    {
+        let mut totals = Totals::default();
+        totals.add(SessionId::new(), request("eve", vec![sum(name, true, false, vec![point(1, 1.0, &[])])]));
+        assert_eq!(totals.step(NOW).0, [], "{name}");
+    }
+}
+
+#[test]
+fn one_person_leaves_room_for_the_others() {
     let mut totals = Totals::default();
-    totals.add(
-        SessionId::new(),
-        request("eve", vec![sum("SandboxCtl_hooks", true, false, vec![point(1, 1.0, &[])])]),
-    );
-    assert_eq!(totals.step(NOW).0, []);
+    for n in 0..PER_RESOURCE / PER_SESSION + 2 {
+        let points = (0..PER_SESSION).map(|i| point(1, 1.0, &[("l", format!("{n} {i}").as_str())]));
+        totals.add(SessionId::new(), request("eve", vec![sum("many", true, false, points.collect())]));
+    }
+    totals.add(SessionId::new(), tokens("ada", 1, 1.0, "1"));
+    let all = sent(&totals.step(NOW).0);
+    let of = |user: &str| all.iter().filter(|(u, .., at, _)| u.contains(user) && *at == NOW).count();
+    assert_eq!((of("eve"), of("ada")), (PER_RESOURCE, 1));
+}
+
+#[test]
+fn no_point_takes_the_place_of_what_the_resource_says() {
+    let said = [
+        ("user.email", "victim"),
+        ("user_email", "victim"),
+        ("User--Email", "victim"),
+        (".team", "victims"),
+        ("job", "sandboxctl"),
+        ("sandbox.profile", "p"),
+        ("sandboxes", "2"),
+        ("model", "m"),
+    ];
+    let forged = || request("eve", vec![sum("c", true, false, vec![point(1, 1.0, &said)])]);
+    let mut totals = Totals::default();
+    totals.add(SessionId::new(), forged());
+    let left = |requests: &[ExportMetricsServiceRequest]| sent(requests)[0].2.clone();
+    assert_eq!(left(&totals.step(NOW).0), "model=m,sandboxes=2");
+    let cleaned = honest(Signal::Metrics, forged().encode_to_vec().into()).unwrap();
+    let cleaned = ExportMetricsServiceRequest::decode(cleaned).unwrap();
+    let Some(Data::Sum(sum)) = &cleaned.resource_metrics[0].scope_metrics[0].metrics[0].data else {
+        panic!()
+    };
+    assert_eq!(sum.data_points[0].attributes, [text("sandboxes", "2"), text("model", "m")]);
+}
+
+#[test]
+fn nothing_that_a_session_says_is_long() {
+    let long = "x".repeat(1 << 20);
+    let points = (0..100).map(|n| point(1, 1.0, &[("n", n.to_string().as_str())])).collect();
+    let mut long_names = request("eve", vec![sum("c", true, false, points)]);
+    let of = &mut long_names.resource_metrics[0];
+    let name = InstrumentationScope { name: long.clone(), version: long.clone(), ..Default::default() };
+    of.scope_metrics[0].scope = Some(name);
+    let bytes = Some(AnyValue { value: Some(any_value::Value::BytesValue(long.clone().into_bytes())) });
+    let resource = &mut of.resource.as_mut().unwrap().attributes;
+    resource[0] = KeyValue { key: "service.name".to_owned(), value: bytes, ..KeyValue::default() };
+    let wide: Vec<(String, String)> = (0..60).map(|n| (format!("{n:0200}"), "v".repeat(200))).collect();
+    let wide: Vec<(&str, &str)> = wide.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    let gauge = |point| metric("g", Data::Gauge(Gauge { data_points: vec![point] }));
+    let mut totals = Totals::default();
+    totals.add(SessionId::new(), long_names);
+    totals.add(SessionId::new(), request("eve", vec![sum("w", true, false, vec![point(1, 1.0, &wide)])]));
+    totals.add(SessionId::new(), request("eve", vec![gauge(point(1, 1.0, &wide))]));
+    let (requests, changes) = totals.step(NOW);
+    assert_eq!(changes.series.len(), 100);
+    assert!(requests.iter().map(Message::encoded_len).sum::<usize>() < 100_000);
+}
+
+#[test]
+fn what_passes_has_a_bound_and_the_last_one_tells() {
+    let gauge = |value: f64, n: usize| {
+        let points = vec![point(1, value, &[("n", n.to_string().as_str())])];
+        metric("g", Data::Gauge(Gauge { data_points: points }))
+    };
+    let mut totals = Totals::default();
+    let a = SessionId::new();
+    for n in 0..2 * PER_SESSION {
+        totals.add(a, request("eve", vec![gauge(1.0, n), gauge(2.0, n)]));
+    }
+    let points = |requests: &[ExportMetricsServiceRequest]| -> Vec<f64> {
+        let of = requests.iter().flat_map(|r| &r.resource_metrics).flat_map(|r| &r.scope_metrics);
+        let gauges = of.flat_map(|s| &s.metrics).filter_map(|m| match &m.data {
+            Some(Data::Gauge(gauge)) => Some(gauge.data_points[0].value),
+            _ => None,
+        });
+        gauges.map(|value| if let Some(Value::AsDouble(value)) = value { value } else { f64::NAN }).collect()
+    };
+    assert_eq!(points(&totals.step(NOW).0), vec![2.0; PER_SESSION]);
+    totals.add(a, request("eve", vec![gauge(3.0, 0), gauge(3.0, 2 * PER_SESSION)]));
+    assert_eq!(points(&totals.step(NOW).0), [3.0]);
+}
+
+#[test]
+fn a_long_session_is_followed_for_ever() {
+    let mut totals = Totals::default();
+    let a = SessionId::new();
+    let count = PER_SESSION as u64 + 100;
+    for n in 1..=count {
+        // Another process each time, which says the same thing twice.
+        totals.add(a, tokens("ada", n, 1.0, &n.to_string()));
+        totals.add(a, tokens("ada", n, 1.0, &n.to_string()));
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a small number")]
+    let expected = count as f64;
+    assert_eq!(values(&totals.step(NOW).0), [0.0, expected]);
+}
+
+#[test]
+fn a_sum_that_has_no_room_for_one_more_begins_anew() {
+    let mut totals = Totals::default();
+    let much = |value| request("ada", vec![sum("c", true, true, vec![point(1, value, &[])])]);
+    for value in [LARGEST / 2.0, LARGEST / 2.0 - 1.0] {
+        totals.add(SessionId::new(), much(value));
+    }
+    totals.step(NOW);
+    totals.add(SessionId::new(), much(5.0));
+    assert_eq!(values(&totals.step(NOW + 1).0), [0.0, 5.0]);
 }
 
 #[test]
@@ -287,7 +398,8 @@ fn who_stood_still_for_a_day_makes_room() {
         for n in 0..SERIES / PER_SESSION + 1 {
             let points =
                 (0..PER_SESSION).map(|i| point(1, 1.0, &[("l", format!("{round} {n} {i}").as_str())]));
-            totals.add(SessionId::new(), request("ada", vec![sum("many", true, false, points.collect())]));
+            let many = sum("many", true, false, points.collect());
+            totals.add(SessionId::new(), request(&format!("user {}", n % 12), vec![many]));
         }
     };
     many(&mut totals, 0);
