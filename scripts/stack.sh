@@ -67,11 +67,12 @@ part_sources() { (cd "$ROOT/tests/stack/$module" && sha256sum -- * && echo "$pac
 build_go_part() {
   local where=$ROOT/tests/stack/$module flags='-s -w'
   export CGO_ENABLED=0 GOFLAGS='-mod=readonly -buildvcs=false -modcacherw' GOWORK=off
-  # Some gigabytes that nobody needs once a part is built: apart from others' caches, and of one module at a time.
-  local building=$STACK/building/$module
-  export GOCACHE=$building/cache GOMODCACHE=$building/modules
+  # Some gigabytes that nobody needs once the parts are built, so apart from others' caches. What is compiled serves
+  # several parts; sources are kept of one at a time.
+  local building=$STACK/building
+  export GOCACHE=$building/cache GOMODCACHE=$building/$module
   mkdir -p "$folder" "$building" || return
-  find "$STACK/building" -mindepth 1 -maxdepth 1 ! -name "$module" -exec rm -rf {} + || return
+  find "$building" -mindepth 1 -maxdepth 1 ! -name cache ! -name "$module" -exec rm -rf {} + || return
   if [ -e "$where/builder.yaml" ]; then
     generate "$where" "$folder/generated" || return
     where=$folder/generated
