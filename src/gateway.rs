@@ -113,7 +113,8 @@ pub async fn ingest(ctx: &Context, request: &SpooledRequest, body: Bytes) -> Res
 pub(crate) struct Doors {
     intake: Semaphore,
     /// In KiB: bodies of model calls are of very different lengths.
-    model_intake: Semaphore,
+    model_intake: Arc<Semaphore>,
+    calls: model::UnderWay,
     tunnels: egress::Tunnels,
 }
 
@@ -121,7 +122,8 @@ impl Doors {
     fn new(cancel: CancellationToken) -> Doors {
         Doors {
             intake: Semaphore::new(INTAKE_LIMIT),
-            model_intake: Semaphore::new(model::INTAKE_KIB),
+            model_intake: Arc::new(Semaphore::new(model::INTAKE_KIB)),
+            calls: model::UnderWay::new(cancel.clone()),
             tunnels: egress::Tunnels::new(cancel),
         }
     }

@@ -28,7 +28,10 @@ use axum::{
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError};
 use serde_json::json;
-use tokio::{sync::SemaphorePermit, time::timeout};
+use tokio::{
+    sync::{OwnedSemaphorePermit, oneshot},
+    time::timeout,
+};
 
 use super::{
     Context, Doors, demo,
@@ -38,10 +41,12 @@ use super::{
 use crate::spec::Credential;
 
 pub(in crate::gateway) mod call;
+mod under_way;
 mod upstream;
 mod usage;
 
 use call::Call;
+pub(super) use under_way::UnderWay;
 pub use upstream::{Upstream, UpstreamError};
 
 /// The longest request, in bytes: a conversation with images.
@@ -94,9 +99,8 @@ async fn answer(
         return long();
     }
     let kib = u32::try_from(length.div_ceil(1 << 10).max(1)).unwrap_or(u32::MAX);
-    let Ok(place) = doors.model_intake.acquire_many(kib).await else {
-        return problem(StatusCode::SERVICE_UNAVAILABLE, "api_error", "the session ends");
-    };
+    let ends = || problem(StatusCode::SERVICE_UNAVAILABLE, "api_error", "the session ends");
+    let Ok(intake) = Arc::clone(&doors.model_intake).acquire_many_owned(kib).await else { return ends() };
     // Whoever is slow holds the place of others, all of the same session.
     let share = Share::default();
     let body = match timeout(BODY_TIME, share.limited(body, BODY_LIMIT).collect()).await {
@@ -113,13 +117,19 @@ async fn answer(
     }
     // Only this is a call of the model; counting tokens and listing models cost nothing.
     let counts = parts.method == Method::POST && parts.uri.path() == "/v1/messages";
-    let call = counts.then(|| Call::begin(Arc::clone(&ctx), &parts.headers, &body));
+    let mut call = None;
+    if counts {
+        let Some(place) = doors.calls.place().await else { return ends() };
+        call = Some(Call::begin(Arc::clone(&ctx), Arc::clone(&doors), place, &parts.headers, &body));
+    }
     if call.is_some() && ctx.recorder.with_summary(|s| s.is_over(&ctx.spec.profile.budget)) {
         return refuse_over_budget(call);
     }
     match ctx.spec.profile.credential {
         Credential::Demo => demo::answer(&parts, &body, call),
-        Credential::User | Credential::Gateway => pass_on(&ctx, target, parts, body, call, place).await,
+        Credential::User | Credential::Gateway => {
+            pass_on(&ctx, &doors, target, parts, body, call, intake).await
+        }
     }
 }
 
@@ -150,11 +160,12 @@ fn refuse_over_budget(call: Option<Call>) -> Response {
 
 async fn pass_on(
     ctx: &Context,
+    doors: &Doors,
     target: reqwest::Url,
     parts: Parts,
     body: Bytes,
     call: Option<Call>,
-    place: SemaphorePermit<'_>,
+    intake: OwnedSemaphorePermit,
 ) -> Response {
     let upstream = &ctx.upstream;
     let refuse = |call: Option<Call>, status, why| {
@@ -178,7 +189,18 @@ async fn pass_on(
         }
     }
     let sent = upstream.http.request(parts.method, target).headers(headers).body(body).send();
-    let answer = match sent.await {
+    let (give, take) = oneshot::channel();
+    doors.calls.spawn(async move {
+        let answer = sent.await;
+        drop(intake);
+        if let Err((Ok(answer), Some(call))) = give.send((answer, call)) {
+            call.abandoned(answer);
+        }
+    });
+    let Ok((answer, call)) = take.await else {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "api_error", "the session ends");
+    };
+    let answer = match answer {
         Ok(answer) => answer,
         Err(error) => {
             tracing::warn!(session = %ctx.id, error = %error.without_url(), "the model API cannot be reached");
@@ -187,7 +209,6 @@ async fn pass_on(
             return problem(StatusCode::BAD_GATEWAY, "api_error", message);
         }
     };
-    drop(place);
     let status = answer.status();
     let headers = onward(answer.headers());
     let stream = answer.bytes_stream();

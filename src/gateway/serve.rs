@@ -85,6 +85,7 @@ pub async fn serve(listener: UnixListener, ctx: Arc<Context>, cancel: Cancellati
         connections.wait().await;
     }
     doors.tunnels.join().await;
+    doors.calls.join().await;
 }
 
 async fn connection(

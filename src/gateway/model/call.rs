@@ -5,25 +5,37 @@ use std::{sync::Arc, time::Instant};
 use async_stream::stream;
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
+use futures_util::{
+    Stream, StreamExt,
+    stream::{self, BoxStream},
+};
 use serde::Deserialize;
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::super::Context;
+use super::super::{Context, Doors};
 use super::usage::Usage;
 use crate::{event, journal::Kind};
 
-/// A call under way. It is journalled once, when it is dropped: its answer has been passed on to the end, or
-/// the gateway refused it, or the client hung up at whatever moment.
+/// A call under way. It is journalled once, when it is dropped: its answer has ended, or has told what it costs after
+/// the client hung up, or the gateway refused it.
 pub(in crate::gateway) struct Call {
     ctx: Arc<Context>,
+    doors: Arc<Doors>,
     began: Instant,
     event: event::Model,
     usage: Option<Usage>,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Call {
     /// Notes what the request says of itself.
-    pub(super) fn begin(ctx: Arc<Context>, headers: &HeaderMap, body: &[u8]) -> Call {
+    pub(super) fn begin(
+        ctx: Arc<Context>,
+        doors: Arc<Doors>,
+        place: OwnedSemaphorePermit,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Call {
         #[derive(Deserialize)]
         struct Asked {
             #[serde(default)]
@@ -37,7 +49,7 @@ impl Call {
             traceparent: header("traceparent"),
             ..event::Model::default()
         };
-        Call { ctx, began: Instant::now(), event, usage: None }
+        Call { ctx, doors, began: Instant::now(), event, usage: None, _place: place }
     }
 
     /// Ends the call here: the gateway itself refuses it.
@@ -58,14 +70,66 @@ impl Call {
         self.event.status = status.as_u16();
         self.event.request_id = header("request-id").map(|id| id.chars().take(128).collect());
         self.usage = Some(Usage::new(events));
+        let mut answer = Answer { call: Some(self), pieces: answer.boxed() };
         stream! {
-            let mut answer = std::pin::pin!(answer);
             while let Some(piece) = answer.next().await {
-                if let (Ok(bytes), Some(usage)) = (&piece, &mut self.usage) {
-                    usage.read(bytes);
-                }
                 yield piece;
             }
+        }
+    }
+
+    /// The same with nobody to pass it on to.
+    pub(super) fn abandoned(self, answer: reqwest::Response) {
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        // Dropped at once, it is read on as far as it must be.
+        drop(self.follow(status, &headers, answer.bytes_stream()));
+    }
+
+    fn read(&mut self, bytes: &[u8]) {
+        if let Some(usage) = &mut self.usage {
+            usage.read(bytes);
+        }
+    }
+
+    /// Whether the answer has yet to tell what the call costs.
+    fn is_owed(&self) -> bool {
+        self.event.status == 200 && self.usage.as_ref().is_some_and(|usage| !usage.is_told())
+    }
+}
+
+/// An answer on its way.
+struct Answer<E: Send + 'static> {
+    call: Option<Call>,
+    pieces: BoxStream<'static, Result<Bytes, E>>,
+}
+
+impl<E: Send + 'static> Answer<E> {
+    async fn next(&mut self) -> Option<Result<Bytes, E>> {
+        let piece = self.pieces.next().await;
+        match (&piece, &mut self.call) {
+            (Some(Ok(bytes)), Some(call)) => call.read(bytes),
+            (Some(Ok(_)), None) => {}
+            // It has ended, or broken off.
+            (Some(Err(_)) | None, call) => *call = None,
+        }
+        piece
+    }
+}
+
+impl<E: Send + 'static> Drop for Answer<E> {
+    /// Nobody waits for it any more.
+    fn drop(&mut self) {
+        let Some(mut call) = self.call.take() else { return };
+        let doors = Arc::clone(&call.doors);
+        let mut pieces = std::mem::replace(&mut self.pieces, stream::empty().boxed());
+        if call.is_owed() {
+            doors.calls.spawn(async move {
+                while call.is_owed()
+                    && let Some(Ok(bytes)) = pieces.next().await
+                {
+                    call.read(&bytes);
+                }
+            });
         }
     }
 }

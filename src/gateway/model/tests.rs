@@ -2,6 +2,7 @@ use std::{fs, os::unix::fs::PermissionsExt, sync::Mutex};
 
 use axum::{body::to_bytes, extract::Request as AxumRequest, response::sse};
 use futures_util::stream;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::*;
@@ -18,7 +19,12 @@ use crate::{
 struct Seen {
     headers: Mutex<Vec<HeaderMap>>,
     came: tokio::sync::Notify,
+    go_on: tokio::sync::Notify,
 }
+
+/// An answer that is no stream.
+const SLOW: &str =
+    r#"{"type":"message","model":"claude-opus-5-5","usage":{"input_tokens":1000000,"output_tokens":7}}"#;
 
 /// An error as the API words it; passed on to the byte.
 const OVERLOADED: &str = r#"{ "type":"error", "error":{"type":"overloaded_error","message":"Overloaded"} }"#;
@@ -27,11 +33,28 @@ const OVERLOADED: &str = r#"{ "type":"error", "error":{"type":"overloaded_error"
 /// else a short stream.
 async fn upstream(seen: Arc<Seen>) -> String {
     let answer = move |request: AxumRequest| {
+        let again = Arc::clone(&seen);
         seen.headers.lock().expect("a lock").push(request.headers().clone());
         seen.came.notify_one();
         async move {
             match request.headers().get("test").map(HeaderValue::as_bytes) {
+                Some(b"late") => again.go_on.notified().await,
                 Some(b"silence") => std::future::pending().await,
+                // An object, of which one half comes once somebody says so.
+                Some(b"slow") => {
+                    let (first, second) = SLOW.split_at(20);
+                    let halves = stream::unfold(Some(first), move |half| {
+                        let again = Arc::clone(&again);
+                        async move {
+                            let half = half?;
+                            again.go_on.notified().await;
+                            let next = (half == first).then_some(second);
+                            Some((Ok::<_, std::convert::Infallible>(half), next))
+                        }
+                    });
+                    return ([("content-type", "application/json")], Body::from_stream(halves))
+                        .into_response();
+                }
                 Some(b"error") => {
                     let status = StatusCode::from_u16(529).expect("a status");
                     return (status, [("retry-after", "7"), ("request-id", "req_2")], OVERLOADED)
@@ -100,6 +123,10 @@ fn fixture_at(
 
 impl Fixture {
     async fn ask(&self, test: &'static str) -> Response {
+        self.ask_at(test, &Arc::new(Doors::new(CancellationToken::new()))).await
+    }
+
+    async fn ask_at(&self, test: &'static str, doors: &Arc<Doors>) -> Response {
         let request = AxumRequest::post("/v1/messages?beta=true")
             .header("authorization", "Bearer of-the-client")
             .header("x-api-key", "of-the-client")
@@ -110,7 +137,8 @@ impl Fixture {
             .header("test", test)
             .body(Body::from(r#"{"model":"claude-opus-5-5","stream":true}"#))
             .expect("a request");
-        crate::gateway::router(Arc::clone(&self.ctx)).oneshot(request).await.expect("an answer")
+        let router = crate::gateway::assemble(Arc::clone(&self.ctx), Arc::clone(doors));
+        router.oneshot(request).await.expect("an answer")
     }
 
     async fn call(&self) -> (StatusCode, String) {
@@ -272,17 +300,50 @@ async fn an_error_of_the_api_passes_to_the_byte() {
 }
 
 #[tokio::test]
-async fn who_hangs_up_is_on_record() {
+async fn who_hangs_up_pays_for_the_call() {
     let fixture = fixture(Credential::Gateway, Budget::default()).await;
-    // Before there is an answer: the upstream has the call, and the client leaves.
+    let told = async |calls: usize| {
+        while fixture.journalled().len() < calls {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let last = fixture.journalled().pop().expect("a call");
+        (last.status, last.input_tokens, last.refused)
+    };
+    // With an answer that is never read; it is a stream, and begins with what its input costs.
+    drop(fixture.ask("").await);
+    assert_eq!(told(1).await, (200, 1_000_000, None));
+    // While an object comes, and before there is any answer at all.
+    let answer = fixture.ask("slow").await;
+    drop(answer);
+    fixture.seen.go_on.notify_one();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    fixture.seen.go_on.notify_one();
+    assert_eq!(told(2).await, (200, 1_000_000, None));
+}
+
+#[tokio::test]
+async fn who_hangs_up_first_is_on_record() {
+    let fixture = fixture(Credential::Gateway, Budget::default()).await;
+    let cancel = CancellationToken::new();
+    let doors = Arc::new(Doors::new(cancel.clone()));
     tokio::select! {
-        _ = fixture.ask("silence") => panic!("the upstream never answers"),
+        _ = fixture.ask_at("late", &doors) => panic!("it does not answer yet"),
         () = fixture.seen.came.notified() => {}
     }
-    // And with an answer that is never read.
-    drop(fixture.ask("").await);
-    let calls: Vec<_> = fixture.journalled().into_iter().map(|c| (c.status, c.refused)).collect();
-    assert_eq!(calls, [(0, None), (200, None)]);
+    fixture.seen.go_on.notify_one();
+    while fixture.journalled().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(fixture.journalled()[0].input_tokens, 1_000_000, "the upstream had the call");
+    // The session ends before the upstream says anything.
+    tokio::select! {
+        _ = fixture.ask_at("silence", &doors) => panic!("the upstream never answers"),
+        () = fixture.seen.came.notified() => {}
+    }
+    assert_eq!(fixture.journalled().len(), 1);
+    cancel.cancel();
+    doors.calls.join().await;
+    assert_eq!(fixture.journalled()[1].status, 0);
 }
 
 #[tokio::test]

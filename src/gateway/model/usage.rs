@@ -91,6 +91,11 @@ impl Usage {
         self.keep(bytes);
     }
 
+    /// Whether what was read so far tells what the input costs, and from here on the output can be estimated.
+    pub(super) fn is_told(&self) -> bool {
+        self.events && self.counts.input_tokens.is_some()
+    }
+
     /// Writes what was read into the event.
     pub(super) fn tell(&mut self, event: &mut event::Model) {
         if !self.events
