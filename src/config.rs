@@ -177,8 +177,13 @@ pub struct Model {
 
 impl Default for Model {
     fn default() -> Model {
-        let price =
-            |input, output| Price { input, output, cache_read: input * 0.1, cache_write: input * 1.25 };
+        let price = |input, output| Price {
+            input,
+            output,
+            cache_read: input * 0.1,
+            cache_write: input * 1.25,
+            cache_write_1h: Some(input * 2.0),
+        };
         Model {
             url: "https://api.anthropic.com".to_owned(),
             key_file: None,
@@ -210,8 +215,11 @@ pub struct Price {
     pub output: f64,
     /// Input read from the cache.
     pub cache_read: f64,
-    /// Input written to the cache.
+    /// Input written to the cache, for five minutes.
     pub cache_write: f64,
+    /// The same for an hour; twice the input's without.
+    #[serde(default)]
+    pub cache_write_1h: Option<f64>,
 }
 
 impl Config {

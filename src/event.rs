@@ -185,6 +185,9 @@ pub struct Model {
     pub cache_read_tokens: u64,
     /// Input tokens written to the cache.
     pub cache_creation_tokens: u64,
+    /// Of these, those for an hour, which cost more.
+    #[serde(default)]
+    pub cache_creation_1h_tokens: u64,
     /// Their price by the configuration's list.
     pub cost_usd: f64,
     /// Claude Code's session id of the call.

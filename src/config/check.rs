@@ -64,6 +64,7 @@ pub(super) fn config(config: &Config) -> Checked {
             ("output", price.output),
             ("cache_read", price.cache_read),
             ("cache_write", price.cache_write),
+            ("cache_write_1h", price.cache_write_1h.unwrap_or_default()),
         ] {
             let key = format!("model.prices.{name}.{key}");
             must(is_amount(price), &key, "give an amount of dollars, zero or more")?;

@@ -61,6 +61,7 @@ const OUTSIDE: &[(&str, &[&str], &str)] = &[
     ("model.prices.claude.output", &["nan", "-1.0", "inf"], "zero or more"),
     ("model.prices.claude.cache_read", &["nan", "-1.0", "inf"], "zero or more"),
     ("model.prices.claude.cache_write", &["nan", "-1.0", "inf"], "zero or more"),
+    ("model.prices.claude.cache_write_1h", &["nan", "-1.0", "inf"], "zero or more"),
     ("prometheus.url", &["\"\"", "\"localhost:9090\"", "\"http://x?a=b\""], "http://127.0.0.1:9090"),
     ("forward.team.endpoint", &["\"\"", "\"collector:4318\"", "\"unix:///x\""], "http://"),
     ("forward.team.signals", &["[]"], "traces"),
@@ -123,7 +124,8 @@ fn whole() -> Value {
         budget: crate::spec::Budget { usd: Some(1.0), tokens: Some(1) },
         ..Profile::default()
     };
-    let price = Price { input: 1.0, output: 1.0, cache_read: 1.0, cache_write: 1.0 };
+    let price =
+        Price { input: 1.0, output: 1.0, cache_read: 1.0, cache_write: 1.0, cache_write_1h: Some(1.0) };
     let forward = Forward {
         endpoint: "http://127.0.0.1:4318".to_owned(),
         protocol: Protocol::Http,

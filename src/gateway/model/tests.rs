@@ -367,4 +367,11 @@ fn a_model_without_a_price_counts_as_the_dearest() {
         upstream.cost(&call)
     };
     assert_eq!((cost("claude-haiku-9"), cost("some-model")), (5.0, 25.0));
+    let written = event::Model {
+        model: "claude-haiku-9".to_owned(),
+        cache_creation_tokens: 3_000_000,
+        cache_creation_1h_tokens: 2_000_000,
+        ..Default::default()
+    };
+    assert!((upstream.cost(&written) - (1.25 + 2.0 * 2.0)).abs() < 1e-9, "an hour costs more");
 }

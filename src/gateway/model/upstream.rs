@@ -93,7 +93,9 @@ impl Upstream {
         millions(call.input_tokens) * price.input
             + millions(call.output_tokens) * price.output
             + millions(call.cache_read_tokens) * price.cache_read
-            + millions(call.cache_creation_tokens) * price.cache_write
+            + millions(call.cache_creation_tokens.saturating_sub(call.cache_creation_1h_tokens))
+                * price.cache_write
+            + millions(call.cache_creation_1h_tokens) * price.cache_write_1h.unwrap_or(2.0 * price.input)
     }
 }
 

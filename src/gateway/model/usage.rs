@@ -33,6 +33,13 @@ struct Counts {
     output_tokens: Option<u64>,
     cache_read_input_tokens: Option<u64>,
     cache_creation_input_tokens: Option<u64>,
+    cache_creation: Option<Written>,
+}
+
+/// What was written to the cache, by how long it stays.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+struct Written {
+    ephemeral_1h_input_tokens: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -109,6 +116,8 @@ impl Usage {
         event.output_tokens = self.counts.output_tokens.unwrap_or(0).max(estimate);
         event.cache_read_tokens = self.counts.cache_read_input_tokens.unwrap_or(0);
         event.cache_creation_tokens = self.counts.cache_creation_input_tokens.unwrap_or(0);
+        let for_an_hour = self.counts.cache_creation.and_then(|written| written.ephemeral_1h_input_tokens);
+        event.cache_creation_1h_tokens = for_an_hour.unwrap_or(0).min(event.cache_creation_tokens);
         if let Some(model) = self.model.take() {
             event.model = model;
         }
@@ -150,6 +159,7 @@ impl Usage {
             output_tokens: new.output_tokens.or(old.output_tokens),
             cache_read_input_tokens: new.cache_read_input_tokens.or(old.cache_read_input_tokens),
             cache_creation_input_tokens: new.cache_creation_input_tokens.or(old.cache_creation_input_tokens),
+            cache_creation: new.cache_creation.or(old.cache_creation),
         };
     }
 }
@@ -159,7 +169,7 @@ mod tests {
     use super::*;
 
     const STREAM: &str = "event: message_start\n\
-        data: {\"type\":\"message_start\",\"message\":{\"model\":\"m-1\",\"usage\":{\"input_tokens\":10,\"cache_read_input_tokens\":5,\"output_tokens\":1}}}\n\n\
+        data: {\"type\":\"message_start\",\"message\":{\"model\":\"m-1\",\"usage\":{\"input_tokens\":10,\"cache_read_input_tokens\":5,\"cache_creation_input_tokens\":9,\"cache_creation\":{\"ephemeral_5m_input_tokens\":7,\"ephemeral_1h_input_tokens\":2},\"output_tokens\":1}}}\n\n\
         event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"delta\":{\"text\":\"hi\"}}\n\n\
         event: message_delta\ndata: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":42}}\n\n";
 
@@ -181,6 +191,7 @@ mod tests {
                 (10, 42, 5),
                 "cut at {cut}"
             );
+            assert_eq!((event.cache_creation_tokens, event.cache_creation_1h_tokens), (9, 2));
             assert_eq!(event.model, "m-1");
         }
     }
