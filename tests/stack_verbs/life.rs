@@ -55,6 +55,8 @@ fn it_goes_up_falls_and_comes_back_with_its_data_wherever_that_is_restored() {
     assert!(stack.good(&["status"]).contains("ended, code 137"));
     stack.good(&["restart", "near"]);
     assert_eq!(stack.states(), states("healthy", "healthy"));
+    let again: Value = serde_json::from_str(&stack.good(&["restart", "--json"])).expect("JSON");
+    assert_eq!(again["parts"].as_array().map(Vec::len), Some(2), "the step that ended is no part: {again}");
     assert!(stack.good(&["logs", "near", "--tail", "5"]).contains("GET / HTTP/1.1"));
 
     // The archive is nobody else's to read, and no file is overwritten.

@@ -1,4 +1,5 @@
-//! A stack of two parts, each a small web server with a volume, under a project of its own.
+//! A stack of two parts, each a small web server with a volume, under a project of its own. One of them has a step
+//! before it that ends, as the real stack's parts have.
 
 use std::{
     fs,
@@ -154,8 +155,16 @@ services:
     <<: *part
     profiles: [near, all]
     entrypoint: {SERVE}
+    depends_on:
+      near-storage: {{condition: service_completed_successfully}}
     volumes: ["${{SANDBOX_GUEST}}:/probe:ro", "near:/data"]
     ports: ["127.0.0.1:{port}:8000"]
+  near-storage:
+    profiles: [near, all]
+    image: sandboxctl/claude-code:latest
+    restart: "no"
+    entrypoint: ["/probe", "own", "0:0", "/data"]
+    volumes: ["${{SANDBOX_GUEST}}:/probe:ro", "near:/data"]
   far:
     <<: *part
     profiles: [far, all]

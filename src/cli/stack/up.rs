@@ -109,9 +109,9 @@ pub(super) async fn restart(args: &Up, dir: &Path, config: &Config) -> anyhow::R
     let compose = Compose::find(&super::laid_out(dir)?, config).await?;
     let plan = Plan::of(&compose).await?;
     plan.check(&args.parts)?;
-    let there = ps::containers(&compose).await?;
-    let wanted = if args.parts.is_empty() { there.keys().cloned().collect() } else { args.parts.clone() };
-    if let Some(part) = wanted.iter().find(|part| !there.contains_key(*part)) {
+    let there = started(&plan, &ps::containers(&compose).await?);
+    let wanted = if args.parts.is_empty() { there.clone() } else { args.parts.clone() };
+    if let Some(part) = wanted.iter().find(|part| !there.contains(part)) {
         anyhow::bail!("{part} was not started yet; `sandboxctl stack up {part}` starts it");
     }
     if wanted.is_empty() {
@@ -124,6 +124,12 @@ pub(super) async fn restart(args: &Up, dir: &Path, config: &Config) -> anyhow::R
     let troubles = wait::until_well(&compose, &plan, &wanted, args.wait).await?;
     tell(args.json, &compose, &plan, &wanted, &[], &troubles).await?;
     Ok(if troubles.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The parts that were started at some time. A step on a part's way has a container too, and is none.
+fn started(plan: &Plan, containers: &BTreeMap<String, Container>) -> Vec<String> {
+    let was = |part: &&String| plan.condition(part, containers.get(*part)) != Condition::Absent;
+    plan.parts.keys().filter(was).cloned().collect()
 }
 
 /// Lays the files out and tells what somebody's changes kept.
