@@ -136,7 +136,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let mine = "GRAFANA_ADMIN_PASSWORD=chosen\n# mine\nSTACK_METRICS_RETENTION=1y";
         fs::write(dir.path().join(ENV), mine).expect("written");
-        let example = format!("{EXAMPLE}LOKI_PASSWORD=\nSTACK_NEW=1\n");
+        let example = format!("{EXAMPLE}LOKI_PASSWORD=\nNEW=1\n");
         assert!(generate(dir.path(), &example).expect("added"));
         let text = fs::read_to_string(dir.path().join(ENV)).expect("there");
         let added = text.strip_prefix(&format!("{mine}\nLOKI_PASSWORD=")).expect("at the end");

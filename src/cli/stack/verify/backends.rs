@@ -96,7 +96,8 @@ impl Backends {
             asked.push((backend, backend.question(&base, mark)?));
         }
         let health = args.collector.clone().unwrap_or_else(|| address("STACK_PORT_COLLECTOR_HEALTH", 13133));
-        let (otlp_http, otlp_grpc) = (port("STACK_PORT_OTLP_HTTP", 4318), port("STACK_PORT_OTLP_GRPC", 4317));
+        let otlp_http = port("STACK_PORT_COLLECTOR_HTTP", 4318);
+        let otlp_grpc = port("STACK_PORT_COLLECTOR_GRPC", 4317);
         Ok(Backends {
             http: reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build()?,
             asked,

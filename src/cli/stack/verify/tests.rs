@@ -127,7 +127,7 @@ fn addresses_come_from_flags_then_from_the_settings() {
     let crate::cli::args::stack::StackVerb::Verify(args) = stack.verb else { panic!("verify") };
     rustls::crypto::ring::default_provider().install_default().ok();
     let dir = tempfile::tempdir().expect("a folder");
-    std::fs::write(dir.path().join(".env"), "STACK_BIND=0.0.0.0\nSTACK_PORT_OTLP_HTTP=14318\n")
+    std::fs::write(dir.path().join(".env"), "STACK_BIND=0.0.0.0\nSTACK_PORT_COLLECTOR_HTTP=14318\n")
         .expect("written");
     let backends = Backends::new(&args, &Settings::read(dir.path()), "abc").expect("backends");
     assert_eq!(backends.door, "http://127.0.0.1:14318");
