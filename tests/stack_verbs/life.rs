@@ -14,7 +14,7 @@ use nix::{
 };
 use serde_json::Value;
 
-use crate::stack::{Stack, docker, said};
+use crate::stack::{COMPOSE, Stack, docker, said};
 
 fn states(near: &str, far: &str) -> Vec<(String, String)> {
     [("far", far), ("near", near)].map(|(a, b)| (a.to_owned(), b.to_owned())).to_vec()
@@ -168,6 +168,47 @@ fn a_backup_that_is_interrupted_leaves_no_file_and_a_stack_that_runs() {
 }
 
 #[test]
+fn a_restore_that_cannot_be_finished_leaves_the_old_data_or_none() {
+    let stack = Stack::new();
+    stack.good(&["up"]);
+    stack.inside("far", "head -c 400000000 /dev/zero > /data/noise; echo old > /data/file");
+    let archive = stack.dir.path().join("stack.tar.gz");
+    let file = archive.to_str().expect("UTF-8");
+    stack.good(&["backup", file]);
+    stack.inside("far", "echo new > /data/file");
+
+    let no_images = r#"case " $* " in *" create "*) echo "pull access denied" >&2; exit 1;; esac"#;
+    let mut restore = stack.verb(&["restore", file, "--yes"]);
+    let refused = restore.env(COMPOSE, stack.compose_behind(no_images)).output().expect("sandboxctl runs");
+    let told = said(&refused);
+    assert_eq!(refused.status.code(), Some(1), "{told}");
+    assert!(told.contains("the old data is still there") && told.contains("STACK_IMAGE_"), "{told}");
+    assert_eq!(stack.inside("far", "cat /data/file"), "new");
+
+    let mut restore = stack
+        .verb(&["restore", file, "--yes"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("sandboxctl runs");
+    let mut lines = BufReader::new(restore.stderr.take().expect("it was piped")).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.starts_with("bringing the data back")), "it removes, then brings");
+    kill(Pid::from_raw(restore.id().cast_signed()), Signal::SIGTERM).expect("it can be asked");
+    let rest: Vec<String> = lines.collect();
+    assert_eq!(restore.wait().expect("it ends").code(), Some(1), "{rest:?}");
+    let told = |words| rest.iter().any(|line| line.contains(words));
+    assert!(told("the old data is gone") && told("run the restore again") && told("interrupted"), "{rest:?}");
+    assert_eq!(stack.volumes(), Vec::<String>::new(), "half of the data would pass for all of it");
+
+    // Before 2.24.7, `create` has no such flag.
+    let older = r#"case " $* " in *" create "*--quiet-pull*) echo "unknown flag" >&2; exit 16;; esac"#;
+    let mut restore = stack.verb(&["restore", file, "--yes"]);
+    let restored = restore.env(COMPOSE, stack.compose_behind(older)).output().expect("sandboxctl runs");
+    assert!(restored.status.success(), "{}", said(&restored));
+    stack.good(&["up"]);
+    assert_eq!(stack.inside("far", "cat /data/file"), "old");
+}
+
+#[test]
 fn what_cannot_be_done_is_said_with_what_to_do() {
     let stack = Stack::new();
     let told = |args: &[&str], code: i32, expected: &str| {
@@ -188,10 +229,10 @@ fn what_cannot_be_done_is_said_with_what_to_do() {
         assert_eq!(output.status.code(), Some(1), "{}", said(&output));
         assert!(said(&output).contains(expected), "{}", said(&output));
     };
-    other(&["up"], "SANDBOXCTL_COMPOSE", "/nowhere/compose", "SANDBOXCTL_COMPOSE names /nowhere/compose");
-    other(&["up"], "SANDBOXCTL_COMPOSE", "/bin/true", "does not answer as Docker Compose");
+    other(&["up"], COMPOSE, "/nowhere/compose", "SANDBOXCTL_COMPOSE names /nowhere/compose");
+    other(&["up"], COMPOSE, "/bin/true", "does not answer as Docker Compose");
     other(&["down"], "SANDBOXCTL__DOCKER__SOCKET", "/nowhere/docker.sock", "start the engine");
-    let empty = stack.verb(&["up"]).env_remove("SANDBOXCTL_COMPOSE").env("PATH", "/nowhere").output();
+    let empty = stack.verb(&["up"]).env_remove(COMPOSE).env("PATH", "/nowhere").output();
     let empty = said(&empty.expect("sandboxctl runs"));
     assert!(empty.contains("Docker Compose is not installed"), "{empty}");
     // A stack that is not there, and a daemon that is not there either.

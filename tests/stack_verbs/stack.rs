@@ -17,6 +17,9 @@ use crate::common::{guest, stack::part::binary};
 /// What both parts run; the image of the sessions has Python.
 const SERVE: &str = r#"["python3", "-u", "-m", "http.server", "8000", "--directory", "/data"]"#;
 
+/// Names the program.
+pub const COMPOSE: &str = "SANDBOXCTL_COMPOSE";
+
 /// A stack under test. When it is dropped it is removed, and nothing of it may be left.
 pub struct Stack {
     /// Its folder is `stack` in there; beside it lies what the test needs.
@@ -63,10 +66,23 @@ impl Stack {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sandboxctl"));
         command.arg("--config").arg(self.dir.path().join("config.toml"));
         command.args(["stack", "--dir"]).arg(self.folder()).args(args).stdin(Stdio::null());
-        if std::env::var_os("SANDBOXCTL_COMPOSE").is_none() {
-            command.env("SANDBOXCTL_COMPOSE", binary("docker-compose"));
+        if std::env::var_os(COMPOSE).is_none() {
+            command.env(COMPOSE, binary("docker-compose"));
         }
         command
+    }
+
+    /// Compose behind a few lines of shell, which may take its place.
+    pub fn compose_behind(&self, lines: &str) -> PathBuf {
+        let real = self.verb(&[]);
+        let named = real.get_envs().find_map(|(name, value)| value.filter(|_| name == COMPOSE));
+        let real = named.map_or_else(|| PathBuf::from(std::env::var_os(COMPOSE).expect("named")), PathBuf::from);
+        let (text, script) = (self.dir.path().join("compose.sh"), self.dir.path().join("compose"));
+        fs::write(&text, format!("#!/bin/sh\n{lines}\nexec {} \"$@\"\n", real.display())).expect("written");
+        // By another process: a file that this one has open for writing, another test's child may have too.
+        let made = Command::new("install").args(["-m", "755"]).args([&text, &script]).status();
+        assert!(made.expect("install runs").success());
+        script
     }
 
     /// Carries a verb out.

@@ -27,7 +27,7 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::{
     archive::Writer,
-    compose::{Compose, step},
+    compose::{Compose, ComposeError, step},
     layout::GUEST,
     plan::Plan,
     ps::{self, Container},
@@ -135,7 +135,7 @@ async fn start_again(compose: &Compose, plan: &Plan, running: &[&str], well: &[&
 }
 
 /// The volumes that there are.
-async fn present<'a>(plan: &'a Plan, archive: &Archive) -> anyhow::Result<Vec<&'a str>> {
+pub(super) async fn present<'a>(plan: &'a Plan, archive: &Archive) -> anyhow::Result<Vec<&'a str>> {
     let mut there = Vec::new();
     for (key, name) in &plan.volumes {
         if archive.has_volume(name).await? {
@@ -147,24 +147,12 @@ async fn present<'a>(plan: &'a Plan, archive: &Archive) -> anyhow::Result<Vec<&'
 
 /// A container for each of these volumes: of a part that has none, one is made and not started.
 pub(super) async fn hold(compose: &Compose, plan: &Plan, volumes: &[&str]) -> anyhow::Result<Vec<Held>> {
-    let mut holders = Vec::new();
-    for key in volumes {
-        let holder = plan.parts.iter().find_map(|(part, p)| {
-            let (_, path) = p.volumes.iter().find(|(volume, _)| volume == key)?;
-            Some((part.as_str(), path.clone()))
-        });
-        let Some((part, path)) = holder else {
-            anyhow::bail!("the volume {key} is mounted for writing by no part, and so cannot be reached");
-        };
-        holders.push(((*key).to_owned(), part, path));
-    }
+    let holders = holders(plan, volumes)?;
     let mut there = ps::containers(compose).await?;
     let missing: BTreeSet<&str> =
         holders.iter().map(|(_, part, _)| *part).filter(|part| !there.contains_key(*part)).collect();
     if !missing.is_empty() {
-        let mut args = vec!["--profile", "all", "create", "--no-recreate", "--quiet-pull"];
-        args.extend(missing);
-        compose.run("making the parts' containers", &args).await?;
+        create(compose, &missing).await?;
         there = ps::containers(compose).await?;
     }
     let mut held = Vec::new();
@@ -176,6 +164,32 @@ pub(super) async fn hold(compose: &Compose, plan: &Plan, volumes: &[&str]) -> an
         held.push(Held { key, name, container: container.name.clone(), path });
     }
     Ok(held)
+}
+
+/// Has the images of the parts that hold these volumes, and whatever else their containers need.
+pub(super) async fn prepare(compose: &Compose, plan: &Plan, volumes: &[&str]) -> anyhow::Result<()> {
+    let parts: BTreeSet<&str> = holders(plan, volumes)?.iter().map(|(_, part, _)| *part).collect();
+    if parts.is_empty() { Ok(()) } else { Ok(create(compose, &parts).await?) }
+}
+
+async fn create(compose: &Compose, parts: &BTreeSet<&str>) -> Result<(), ComposeError> {
+    let mut args = vec!["--profile", "all", "create", "--no-recreate"];
+    args.extend(parts);
+    compose.run("making the parts' containers", &args).await
+}
+
+/// Of each of these volumes its name, a part that writes to it, and where it is mounted there.
+fn holders<'a>(plan: &'a Plan, volumes: &[&str]) -> anyhow::Result<Vec<(String, &'a str, String)>> {
+    let holder = |key: &&str| {
+        let holder = plan.parts.iter().find_map(|(part, p)| {
+            let (_, path) = p.volumes.iter().find(|(volume, _)| volume == key)?;
+            Some(((*key).to_owned(), part.as_str(), path.clone()))
+        });
+        holder.ok_or_else(|| {
+            anyhow::anyhow!("the volume {key} is mounted for writing by no part, and so cannot be reached")
+        })
+    };
+    volumes.iter().map(holder).collect()
 }
 
 async fn copy(
@@ -229,7 +243,7 @@ fn settings<W: io::Write>(dir: &Path, writer: &mut Writer<W>) -> anyhow::Result<
 }
 
 /// Whoever wants us to end: from now on they are heard, and do not end the process.
-fn interrupted() -> io::Result<impl Future<Output = ()>> {
+pub(super) fn interrupted() -> io::Result<impl Future<Output = ()>> {
     let mut int = signal(SignalKind::interrupt())?;
     let mut term = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;

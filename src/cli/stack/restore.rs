@@ -1,8 +1,10 @@
 //! `stack restore`: what `backup` wrote, here or on a new machine.
 //!
 //! The archive is read to its end and compared with its own hashes before anything is touched. Then the settings
-//! come back, this version's files are laid out over them, the volumes are made anew, and the engine unpacks the
-//! data into them. What ran before runs again; on a new machine nothing is started.
+//! come back, and this version's files are laid out over them. Only when the parts' images are there does the old
+//! data go: the volumes are made anew, and the engine unpacks the backup's into them. Whatever ends that early, a
+//! signal or a failure, leaves no volume rather than half of one. What ran before runs again; on a new machine
+//! nothing is started.
 
 use std::{
     collections::BTreeMap,
@@ -34,6 +36,8 @@ use crate::{
 const PIECES: usize = 16;
 /// How long one of them is.
 const PIECE: usize = 256 << 10; // bytes
+/// Removes containers and data.
+const REMOVE: [&str; 4] = ["--profile", "all", "down", "--volumes"];
 
 /// `stack restore`.
 pub(super) async fn restore(args: &Restore, dir: &Path, config: &Config) -> anyhow::Result<ExitCode> {
@@ -61,13 +65,7 @@ pub(super) async fn restore(args: &Restore, dir: &Path, config: &Config) -> anyh
     let before = ps::containers(&compose).await?;
     let running: Vec<&str> =
         before.iter().filter(|(_, c)| c.is_up()).map(|(name, _)| name.as_str()).collect();
-    compose.run("removing what is there", &["--profile", "all", "down", "--volumes"]).await?;
-    let brought = bring(&args.file, &manifest, &compose, &plan, &engine).await;
-    brought.map_err(|error| {
-        error.context(
-            "the old data is gone and the backup's is not there yet; run this again when this is solved",
-        )
-    })?;
+    replace(&args.file, &manifest, &compose, &plan, &engine).await?;
     say(&format!(
         "restored from {}: settings in {}, {} in {} volumes",
         args.file.display(),
@@ -107,20 +105,65 @@ async fn settings(path: &Path, dir: &Path) -> anyhow::Result<()> {
     Ok(written.await??)
 }
 
-/// Makes the volumes and fills them, one after the other, in one reading of the archive.
-async fn bring(
+/// Replaces the data. From where the old data goes, nobody ends the process before what is said is true.
+async fn replace(
     path: &Path,
     manifest: &Manifest,
     compose: &Compose,
     plan: &Plan,
     engine: &Archive,
 ) -> anyhow::Result<()> {
-    let wanted: Vec<&str> =
-        manifest.volumes.keys().map(String::as_str).filter(|key| plan.volumes.contains_key(*key)).collect();
-    for key in manifest.volumes.keys().filter(|key| !plan.volumes.contains_key(*key)) {
+    let (wanted, foreign): (Vec<&str>, Vec<&str>) =
+        manifest.volumes.keys().map(String::as_str).partition(|key| plan.volumes.contains_key(*key));
+    for key in foreign {
         eprintln!("the volume {key} of the backup is none of this version's; it is left out");
     }
-    let held = backup::hold(compose, plan, &wanted).await?;
+    let old = backup::present(plan, engine).await?;
+    let told = |error: anyhow::Error, left: Option<&[&str]>| error.context(fate(&old, left));
+    backup::prepare(compose, plan, &wanted).await.map_err(|error| told(error, Some(&old)))?;
+    let interrupted = backup::interrupted()?;
+    if let Err(error) = compose.run("removing what is there", &REMOVE).await {
+        let left = backup::present(plan, engine).await.ok();
+        return Err(told(error.into(), left.as_deref()));
+    }
+    let brought = tokio::select! {
+        brought = bring(path, &wanted, compose, plan, engine) => brought,
+        () = interrupted => Err(anyhow::anyhow!("interrupted")),
+    };
+    let Err(error) = brought else { return Ok(()) };
+    let error = match compose.run("removing what is not whole", &REMOVE).await {
+        Ok(()) => error,
+        Err(also) => error.context(format!(
+            "{also}; before the next `sandboxctl stack up`, `sandboxctl stack reset` has to remove what is not \
+             whole; and before that"
+        )),
+    };
+    Err(told(error, Some(&[])))
+}
+
+/// What has become of the old data where it could not be replaced, and what to do. `left` is what is there of it, if
+/// that is known.
+fn fate(old: &[&str], left: Option<&[&str]>) -> String {
+    let of_the_old = match left {
+        _ if old.is_empty() => "the backup's data is not there yet",
+        None => "it is not known what is left of the old data",
+        Some(left) if old.iter().all(|volume| left.contains(volume)) => {
+            "the old data is still there, beside the backup's settings"
+        }
+        Some(_) => "the old data is gone and the backup's is not there yet",
+    };
+    format!("{of_the_old}, so run the restore again when this is solved")
+}
+
+/// Makes the volumes and fills them, one after the other, in one reading of the archive.
+async fn bring(
+    path: &Path,
+    wanted: &[&str],
+    compose: &Compose,
+    plan: &Plan,
+    engine: &Archive,
+) -> anyhow::Result<()> {
+    let held = backup::hold(compose, plan, wanted).await?;
     let held: BTreeMap<String, Held> = held.into_iter().map(|held| (held.key.clone(), held)).collect();
     let line = step("bringing the data back");
     let (volumes, mut opened) = mpsc::channel(1);
@@ -196,5 +239,19 @@ impl Drop for Pieces {
             // Who took no more has its own error already.
             self.pieces.try_send(Err(broken)).ok();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_old_data_is_said_to_be_gone_only_if_there_was_some_and_it_is() {
+        let gone = |old: &[&str], left| fate(old, left).contains("old data is gone");
+        assert!(gone(&["loki"], Some(&[])) && gone(&["loki", "jaeger"], Some(&["loki"])));
+        assert!(!gone(&["loki"], Some(&["loki"])) && !gone(&["loki"], None));
+        assert!(!gone(&[], Some(&[])) && !gone(&[], None));
+        assert!(fate(&[], None).contains("run the restore again"));
     }
 }
