@@ -106,6 +106,12 @@ fn laid_out(dir: &Path) -> anyhow::Result<PathBuf> {
     )))
 }
 
+/// Tells a person beside what is printed. A terminal that was closed takes nothing more, and must not end what has to be
+/// finished.
+fn note(line: &str) {
+    writeln!(io::stderr(), "{line}").ok();
+}
+
 /// Asks a person. Without one, nothing is as dangerous as an answer that nobody gave.
 fn confirmed(question: &str) -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() {

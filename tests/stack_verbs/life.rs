@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
     net::TcpListener,
     os::unix::fs::PermissionsExt,
     process::Stdio,
@@ -12,6 +12,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use portable_pty::{CommandBuilder, PtySize, native_pty_system};
 use serde_json::Value;
 
 use crate::stack::{COMPOSE, Stack, docker, said};
@@ -165,6 +166,33 @@ fn a_backup_that_is_interrupted_leaves_no_file_and_a_stack_that_runs() {
         fs::read_dir(stack.dir.path()).expect("a folder").flatten().map(|e| e.file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().contains("tar.gz")), "{left:?}");
     assert_eq!(stack.states(), states("healthy", "healthy"));
+}
+
+#[test]
+fn a_terminal_that_is_closed_during_a_backup_leaves_a_stack_that_runs() {
+    let stack = Stack::new();
+    stack.good(&["up"]);
+    stack.inside("far", "head -c 400000000 /dev/urandom > /data/noise");
+    let terminal = native_pty_system().openpty(PtySize::default()).expect("a terminal");
+    let archive = stack.dir.path().join("stack.tar.gz");
+    let verb = stack.verb(&["backup", archive.to_str().expect("UTF-8")]);
+    let mut command = CommandBuilder::new(verb.get_program());
+    command.args(verb.get_args());
+    for (name, value) in verb.get_envs() {
+        command.env(name, value.expect("set"));
+    }
+    let mut backup = terminal.slave.spawn_command(command).expect("sandboxctl runs");
+    let mut shown = Vec::new();
+    let mut reader = terminal.master.try_clone_reader().expect("a reader");
+    while !String::from_utf8_lossy(&shown).contains("writing the backup") {
+        let mut some = [0; 4096];
+        let read = reader.read(&mut some).expect("it is open");
+        shown.extend_from_slice(&some[..read]);
+    }
+    drop((terminal, reader));
+    backup.wait().expect("it ends");
+    assert_eq!(stack.states(), states("healthy", "healthy"));
+    assert!(!archive.exists(), "it was interrupted");
 }
 
 #[test]

@@ -116,7 +116,7 @@ async fn replace(
     let (wanted, foreign): (Vec<&str>, Vec<&str>) =
         manifest.volumes.keys().map(String::as_str).partition(|key| plan.volumes.contains_key(*key));
     for key in foreign {
-        eprintln!("the volume {key} of the backup is none of this version's; it is left out");
+        super::note(&format!("the volume {key} of the backup is none of this version's; it is left out"));
     }
     let old = backup::present(plan, engine).await?;
     let told = |error: anyhow::Error, left: Option<&[&str]>| error.context(fate(&old, left));

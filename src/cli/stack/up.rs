@@ -149,10 +149,12 @@ pub(super) fn lay_out(dir: &Path, config: &Config) -> anyhow::Result<Laid> {
     settings::generate(dir, &layout::example())
         .map_err(|e| anyhow::anyhow!("{} cannot be read or written: {e}", dir.join(ENV).display()))?;
     if laid.first {
-        eprintln!("the stack's files and settings are in {}", dir.display());
+        super::note(&format!("the stack's files and settings are in {}", dir.display()));
     }
     for file in &laid.kept {
-        eprintln!("{file} was changed by you and is kept; the new version is beside it, {file}.new");
+        super::note(&format!(
+            "{file} was changed by you and is kept; the new version is beside it, {file}.new"
+        ));
     }
     Ok(laid)
 }
@@ -206,14 +208,14 @@ async fn tell(
         }
     }
     for Trouble { part, found, said } in troubles {
-        eprintln!("\n{part}: {found}");
+        super::note(&format!("\n{part}: {found}"));
         for line in said {
-            eprintln!("  │ {line}");
+            super::note(&format!("  │ {line}"));
         }
-        eprintln!(
+        super::note(&format!(
             "  → see `sandboxctl stack logs {part}`; after a change in {}: `sandboxctl stack restart {part}`",
             compose.dir().display()
-        );
+        ));
     }
     Ok(())
 }

@@ -56,7 +56,7 @@ pub(super) async fn verify(args: &Verify, dir: &Path, client: &Client) -> anyhow
         // Only what has arrived may go: a record that is removed is sent to nobody.
         (None, Some(id)) => client.delete(&format!("/api/v1/sessions/{id}?purge=true")).await?,
         (Some(_), Some(id)) if !args.json => {
-            eprintln!("the session is kept for a look: sandboxctl events {id}");
+            super::note(&format!("the session is kept for a look: sandboxctl events {id}"));
         }
         _ => {}
     }

@@ -136,7 +136,7 @@ impl Board {
         }
         let words = format!("{} ({} s)", condition.word(), self.began.elapsed().as_secs());
         match &self.lines {
-            None => eprintln!("{part}: {}", condition.word()),
+            None => super::note(&format!("{part}: {}", condition.word())),
             Some((_, lines)) => {
                 let Some(line) = lines.get(part) else { return };
                 if condition.is_well() {
