@@ -70,6 +70,10 @@ fn it_goes_up_falls_and_comes_back_with_its_data_wherever_that_is_restored() {
     let twice = stack.run(&["backup", file]);
     assert_eq!(twice.status.code(), Some(2), "{}", said(&twice));
 
+    let inside = stack.run(&["backup", stack.folder().join("x.tar.gz").to_str().expect("UTF-8")]);
+    assert_eq!(inside.status.code(), Some(2), "{}", said(&inside));
+    assert!(said(&inside).contains("outside of"), "{}", said(&inside));
+
     // Nothing is removed without somebody's word.
     let unsure = stack.run(&["reset"]);
     assert_eq!(unsure.status.code(), Some(2), "{}", said(&unsure));

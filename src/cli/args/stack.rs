@@ -118,7 +118,7 @@ pub struct Sure {
 /// `stack backup`.
 #[derive(Debug, Args)]
 pub struct Backup {
-    /// The archive to be written, a .tar.gz
+    /// The archive to be written, a .tar.gz outside of the stack's folder
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
 }

@@ -6,10 +6,9 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, OpenOptions},
+    fs,
     io::{self, BufWriter, Read},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
-    path::{Path, PathBuf},
+    path::Path,
     process::ExitCode,
     sync::{
         Arc,
@@ -28,7 +27,6 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use super::{
     archive::Writer,
     compose::{Compose, ComposeError, step},
-    layout::GUEST,
     plan::Plan,
     ps::{self, Container},
     wait,
@@ -39,6 +37,8 @@ use crate::{
     config::Config,
     engine::archive::Archive,
 };
+
+mod files;
 
 /// How long parts that were stopped may take to be well again.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -60,26 +60,41 @@ pub(super) async fn backup(args: &Backup, dir: &Path, config: &Config) -> anyhow
     if to.exists() {
         return Err(usage(format!("{} is there already; name another file", to.display())));
     }
-    let partial = partial(to);
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial).map_err(|e| {
+    if files::is_inside(to, dir) {
+        return Err(usage(format!(
+            "{} is in the stack's folder, all of which goes into a backup; name a file outside of {}",
+            to.display(),
+            dir.display()
+        )));
+    }
+    let partial = files::partial(to);
+    let file = files::begin(&partial).map_err(|e| {
         usage(format!("{}: {e}; name a file in a folder that you can write to", partial.display()))
     })?;
     let written = write(file, dir, config).await;
     let kept = match written {
-        Ok(again) => fs::rename(&partial, to).map(|()| again).map_err(Into::into),
+        Ok(done) => fs::rename(&partial, to).map(|()| done).map_err(Into::into),
         Err(error) => Err(error),
     };
-    let again = kept.inspect_err(|_| {
+    let (left_out, again) = kept.inspect_err(|_| {
         fs::remove_file(&partial).ok();
     })?;
+    for file in left_out {
+        super::note(&format!("left out: {file}"));
+    }
     let size = bytesize::ByteSize::b(fs::metadata(to)?.len()).display().iec();
     say(&format!("{}: {size}; it holds passwords, keep it safe", to.display()))?;
     again?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes the archive. What comes back beside it is whether the stack runs again: the archive is as good if not.
-async fn write(file: fs::File, dir: &Path, config: &Config) -> anyhow::Result<anyhow::Result<()>> {
+/// Writes the archive. What comes back is what is not in it, and whether the stack runs again: the archive is as good
+/// if not.
+async fn write(
+    file: fs::File,
+    dir: &Path,
+    config: &Config,
+) -> anyhow::Result<(Vec<String>, anyhow::Result<()>)> {
     let compose = Compose::find(dir, config).await?.detached();
     let plan = Plan::of(&compose).await?;
     let archive = Archive::connect(&config.docker.socket).await?;
@@ -109,7 +124,7 @@ async fn write(file: fs::File, dir: &Path, config: &Config) -> anyhow::Result<an
     .await;
     let again = start_again(&compose, &plan, &running, &well).await;
     match (copied, again) {
-        (Ok(()), again) => Ok(again),
+        (Ok(left_out), again) => Ok((left_out, again)),
         (Err(error), Ok(())) => Err(error),
         (Err(error), Err(also)) => Err(error.context(format!("{also:#}; and before that"))),
     }
@@ -198,10 +213,10 @@ async fn copy(
     held: &[Held],
     archive: &Archive,
     stop: &Arc<AtomicBool>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Vec<String>> {
     let line = step("writing the backup");
     let mut writer = Writer::new(BufWriter::new(file), clock::timestamp(clock::now()).to_string());
-    settings(dir, &mut writer)?;
+    let left_out = files::settings(dir, &mut writer)?;
     for Held { key, name, container, path } in held {
         line.set_message(key.clone());
         let pieces = Box::pin(archive.read(container, path));
@@ -220,26 +235,7 @@ async fn copy(
         .await??;
     file.sync_all()?;
     line.finish_and_clear();
-    Ok(())
-}
-
-/// Everything in the stack's folder but the guest, which is no setting.
-fn settings<W: io::Write>(dir: &Path, writer: &mut Writer<W>) -> anyhow::Result<()> {
-    let mut folders = vec![dir.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let mut entries: Vec<_> = fs::read_dir(&folder)?.collect::<io::Result<_>>()?;
-        entries.sort_by_key(fs::DirEntry::file_name);
-        for entry in entries {
-            let (path, kind) = (entry.path(), entry.file_type()?);
-            if kind.is_dir() {
-                folders.push(path);
-            } else if kind.is_file() && path != dir.join(GUEST) {
-                let mode = entry.metadata()?.permissions().mode() & 0o777;
-                writer.setting(path.strip_prefix(dir)?, mode, &fs::read(&path)?)?;
-            }
-        }
-    }
-    Ok(())
+    Ok(left_out)
 }
 
 /// Whoever wants us to end: from now on they are heard, and do not end the process.
@@ -269,10 +265,4 @@ impl<R: Read> Read for Stoppable<R> {
         }
         self.inner.read(to)
     }
-}
-
-fn partial(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".partial");
-    PathBuf::from(name)
 }
