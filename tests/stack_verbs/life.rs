@@ -5,7 +5,7 @@ use std::{
     io::{BufRead, BufReader, Read},
     net::TcpListener,
     os::unix::fs::PermissionsExt,
-    process::Stdio,
+    process::{Command, Stdio},
 };
 
 use nix::{
@@ -123,6 +123,22 @@ fn it_goes_up_falls_and_comes_back_with_its_data_wherever_that_is_restored() {
 }
 
 #[test]
+fn files_are_the_containers_to_read_whatever_the_umask_is() {
+    let stack = Stack::new();
+    let (up, mut masked) = (stack.verb(&["up"]), Command::new("sh"));
+    masked.args(["-c", "umask 077 && exec \"$0\" \"$@\""]).arg(up.get_program()).args(up.get_args());
+    masked.envs(up.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let up = masked.output().expect("sh runs");
+    assert!(up.status.success(), "{}", said(&up));
+    let mode =
+        |name: &str| fs::metadata(stack.folder().join(name)).expect("there").permissions().mode() & 0o777;
+    for folder in ["loki", "grafana", "grafana/provisioning/datasources"] {
+        assert_eq!(mode(folder), 0o755, "{folder}");
+    }
+    assert_eq!((mode("loki/config.yaml"), mode(".env")), (0o644, 0o600));
+}
+
+#[test]
 fn a_part_that_ends_is_told_with_what_it_said() {
     let stack = Stack::running(r#"["sh", "-c", "echo the disk is on fire; sleep 1; exit 3"]"#);
     let up = stack.run(&["up", "--json"]);
@@ -217,12 +233,10 @@ fn a_restore_that_cannot_be_finished_leaves_the_old_data_or_none() {
     assert!(told.contains("the old data is still there") && told.contains("STACK_IMAGE_"), "{told}");
     assert_eq!(stack.inside("far", "cat /data/file"), "new");
 
-    let mut restore = stack
-        .verb(&["restore", file, "--yes"])
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("sandboxctl runs");
-    let mut lines = BufReader::new(restore.stderr.take().expect("it was piped")).lines().map_while(Result::ok);
+    let mut restore =
+        stack.verb(&["restore", file, "--yes"]).stderr(Stdio::piped()).spawn().expect("sandboxctl runs");
+    let mut lines =
+        BufReader::new(restore.stderr.take().expect("it was piped")).lines().map_while(Result::ok);
     assert!(lines.any(|line| line.starts_with("bringing the data back")), "it removes, then brings");
     kill(Pid::from_raw(restore.id().cast_signed()), Signal::SIGTERM).expect("it can be asked");
     let rest: Vec<String> = lines.collect();

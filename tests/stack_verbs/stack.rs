@@ -76,7 +76,8 @@ impl Stack {
     pub fn compose_behind(&self, lines: &str) -> PathBuf {
         let real = self.verb(&[]);
         let named = real.get_envs().find_map(|(name, value)| value.filter(|_| name == COMPOSE));
-        let real = named.map_or_else(|| PathBuf::from(std::env::var_os(COMPOSE).expect("named")), PathBuf::from);
+        let real =
+            named.map_or_else(|| PathBuf::from(std::env::var_os(COMPOSE).expect("named")), PathBuf::from);
         let (text, script) = (self.dir.path().join("compose.sh"), self.dir.path().join("compose"));
         fs::write(&text, format!("#!/bin/sh\n{lines}\nexec {} \"$@\"\n", real.display())).expect("written");
         // By another process: a file that this one has open for writing, another test's child may have too.

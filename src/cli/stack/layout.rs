@@ -15,7 +15,7 @@ use std::{
     borrow::Cow,
     collections::BTreeMap,
     fs, io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -92,7 +92,7 @@ fn ours() -> BTreeMap<String, Cow<'static, [u8]>> {
 
 fn lay_out_files(dir: &Path, ours: &BTreeMap<String, Cow<'static, [u8]>>) -> Result<Laid, LayoutError> {
     let fail = |path: PathBuf| move |error| LayoutError { path, error };
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(dir).map_err(fail(dir.to_owned()))?;
+    make(dir).map_err(fail(dir.to_owned()))?;
     let record_path = dir.join(RECORD);
     let before: Record =
         fs::read(&record_path).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
@@ -131,10 +131,16 @@ fn lay_out_files(dir: &Path, ours: &BTreeMap<String, Cow<'static, [u8]>>) -> Res
     Ok(laid)
 }
 
-/// Writes a file under another name first: whoever mounts or reads it sees it whole.
+/// Makes the stack's own folder, as open as the caller's umask has it: what is mounted is below.
+pub(super) fn make(dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(dir)
+}
+
+/// Writes a file under another name first: whoever mounts or reads it sees it whole. Folders on the way to it are made,
+/// in the stack's own, which is there.
 pub(super) fn write(path: &Path, data: &[u8], mode: u32) -> io::Result<()> {
     if let Some(parent) = path.parent() {
-        fs::DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
+        open_folder(parent)?;
     }
     let mut name = path.as_os_str().to_owned();
     name.push(".partial");
@@ -146,10 +152,22 @@ pub(super) fn write(path: &Path, data: &[u8], mode: u32) -> io::Result<()> {
     }
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&partial)?;
     // The mode that a file is opened with is subject to the caller's umask; containers' users read these.
-    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+    file.set_permissions(PermissionsExt::from_mode(mode))?;
     file.write_all(data)?;
     file.sync_all()?;
     fs::rename(&partial, path)
+}
+
+/// Makes a folder, and those above it that are missing, for containers' users to read, whatever the caller's umask is.
+fn open_folder(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = path.parent() {
+        open_folder(above)?;
+    }
+    fs::create_dir(path)?;
+    fs::set_permissions(path, PermissionsExt::from_mode(0o755))
 }
 
 pub(super) fn hash(data: &[u8]) -> String {
@@ -158,8 +176,6 @@ pub(super) fn hash(data: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     fn version(files: &[(&str, &str)]) -> BTreeMap<String, Cow<'static, [u8]>> {

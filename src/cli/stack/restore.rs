@@ -99,6 +99,7 @@ fn open(path: &Path) -> anyhow::Result<BufReader<File>> {
 
 async fn settings(path: &Path, dir: &Path) -> anyhow::Result<()> {
     let (file, dir) = (open(path)?, dir.to_owned());
+    layout::make(&dir)?;
     let written = spawn_blocking(move || {
         archive::settings(file, |name, mode, data| layout::write(&dir.join(name), data, mode))
     });
