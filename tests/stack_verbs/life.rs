@@ -105,10 +105,18 @@ fn it_goes_up_falls_and_comes_back_with_its_data_wherever_that_is_restored() {
     assert_eq!(stack.inside("near", look), held);
     assert_eq!(stack.inside("far", "cat /data/file"), "far");
 
-    // Over a stack that runs: it runs again, with the archive's data.
+    // Over a stack that runs: it runs again and is well, with the archive's data. A backend that does not run is not
+    // sent to.
     stack.inside("far", "echo newer > /data/file; echo more > /data/more");
-    stack.good(&["restore", file, "--yes"]);
-    stack.good(&["up"]);
+    let log = stack.dir.path().join("log");
+    let told = format!("echo \"$* | $STACK_TRACES_TO\" >> {}", log.display());
+    let mut restore = stack.verb(&["restore", file, "--yes"]);
+    let restored = restore.env(COMPOSE, stack.compose_behind(&told)).output().expect("sandboxctl runs");
+    assert!(restored.status.success(), "{}", said(&restored));
+    assert_eq!(stack.states(), states("healthy", "healthy"));
+    let log = fs::read_to_string(log).expect("it was written");
+    let up = log.lines().find(|line| line.contains(" up --detach ")).expect("it was started");
+    assert!(up.ends_with("| [file/traces]"), "{up}");
     assert_eq!(stack.inside("far", "ls /data && cat /data/file"), "file\nfar");
 
     stack.good(&["down"]);

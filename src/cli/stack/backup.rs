@@ -137,7 +137,12 @@ async fn start_again(compose: &Compose, plan: &Plan, running: &[&str], well: &[&
     }
     let args = [&["--profile", "all", "start"], running].concat();
     compose.run("starting the stack again", &args).await?;
-    let parts: Vec<String> = well.iter().map(|part| (*part).to_owned()).collect();
+    well_again(compose, plan, well).await
+}
+
+/// Waits for parts that were well before.
+pub(super) async fn well_again(compose: &Compose, plan: &Plan, parts: &[&str]) -> anyhow::Result<()> {
+    let parts: Vec<String> = parts.iter().map(|part| (*part).to_owned()).collect();
     match wait::until_well(compose, plan, &parts, PATIENCE).await?.first() {
         None => Ok(()),
         Some(trouble) => anyhow::bail!(

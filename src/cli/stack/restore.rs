@@ -23,8 +23,11 @@ use super::{
     backup::{self, Held},
     compose::{Compose, step},
     layout::{self, COMPOSE},
+    pipelines,
     plan::Plan,
-    ps, up,
+    ps::{self, Container},
+    settings::Settings,
+    up,
 };
 use crate::{
     cli::{args::stack::Restore, say, usage},
@@ -63,9 +66,21 @@ pub(super) async fn restore(args: &Restore, dir: &Path, config: &Config) -> anyh
     up::lay_out(dir, config)?;
     let plan = Plan::of(&compose).await?;
     let before = ps::containers(&compose).await?;
-    let running: Vec<&str> =
-        before.iter().filter(|(_, c)| c.is_up()).map(|(name, _)| name.as_str()).collect();
-    replace(&args.file, &manifest, &compose, &plan, &engine).await?;
+    let is_running = |part: &&String| before.get(*part).is_some_and(Container::is_up);
+    let running: Vec<&str> = plan.parts.keys().filter(is_running).map(String::as_str).collect();
+    let (wanted, foreign): (Vec<&str>, Vec<&str>) =
+        manifest.volumes.keys().map(String::as_str).partition(|key| plan.volumes.contains_key(*key));
+    for key in foreign {
+        super::note(&format!("the volume {key} of the backup is none of this version's; it is left out"));
+    }
+    let old = backup::present(&plan, &engine).await?;
+    let prepared = backup::prepare(&compose, &plan, &wanted).await;
+    prepared.map_err(|error| error.context(fate(&old, Some(&old))))?;
+    // From here on nobody ends the process before it is told how things stand.
+    let mut interrupted = std::pin::pin!(backup::interrupted()?);
+    let brought = replace(&args.file, &wanted, &old, &compose, &plan, &engine, &mut interrupted);
+    brought.await?;
+    let again = start_again(compose, &plan, &running, interrupted).await;
     say(&format!(
         "restored from {}: settings in {}, {} in {} volumes",
         args.file.display(),
@@ -75,11 +90,29 @@ pub(super) async fn restore(args: &Restore, dir: &Path, config: &Config) -> anyh
     ))?;
     if running.is_empty() {
         say("start it with: sandboxctl stack up")?;
-    } else {
-        let args = [&["--profile", "all", "up", "--detach"], running.as_slice()].concat();
-        compose.run("starting the stack again", &args).await?;
     }
+    again?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Starts what ran, and waits until it is well.
+async fn start_again(
+    compose: Compose,
+    plan: &Plan,
+    running: &[&str],
+    interrupted: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    if running.is_empty() {
+        return Ok(());
+    }
+    let settings = Settings::read(compose.dir());
+    let compose = compose.with(pipelines::without_absent(&settings, |part| running.contains(&part)));
+    let args = [&["--profile", "all", "up", "--detach"], running].concat();
+    compose.run("starting the stack again", &args).await?;
+    tokio::select! {
+        again = backup::well_again(&compose, plan, running) => again,
+        () = interrupted => Err(anyhow::anyhow!("interrupted; `sandboxctl stack status` shows what is well again")),
+    }
 }
 
 /// Reads the whole archive.
@@ -106,29 +139,22 @@ async fn settings(path: &Path, dir: &Path) -> anyhow::Result<()> {
     Ok(written.await??)
 }
 
-/// Replaces the data. From where the old data goes, nobody ends the process before what is said is true.
+/// Replaces the data, or leaves none.
 async fn replace(
     path: &Path,
-    manifest: &Manifest,
+    wanted: &[&str],
+    old: &[&str],
     compose: &Compose,
     plan: &Plan,
     engine: &Archive,
+    interrupted: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let (wanted, foreign): (Vec<&str>, Vec<&str>) =
-        manifest.volumes.keys().map(String::as_str).partition(|key| plan.volumes.contains_key(*key));
-    for key in foreign {
-        super::note(&format!("the volume {key} of the backup is none of this version's; it is left out"));
-    }
-    let old = backup::present(plan, engine).await?;
-    let told = |error: anyhow::Error, left: Option<&[&str]>| error.context(fate(&old, left));
-    backup::prepare(compose, plan, &wanted).await.map_err(|error| told(error, Some(&old)))?;
-    let interrupted = backup::interrupted()?;
     if let Err(error) = compose.run("removing what is there", &REMOVE).await {
         let left = backup::present(plan, engine).await.ok();
-        return Err(told(error.into(), left.as_deref()));
+        return Err(anyhow::Error::from(error).context(fate(old, left.as_deref())));
     }
     let brought = tokio::select! {
-        brought = bring(path, &wanted, compose, plan, engine) => brought,
+        brought = bring(path, wanted, compose, plan, engine) => brought,
         () = interrupted => Err(anyhow::anyhow!("interrupted")),
     };
     let Err(error) = brought else { return Ok(()) };
@@ -139,7 +165,7 @@ async fn replace(
              whole; and before that"
         )),
     };
-    Err(told(error, Some(&[])))
+    Err(error.context(fate(old, Some(&[]))))
 }
 
 /// What has become of the old data where it could not be replaced, and what to do. `left` is what is there of it, if
