@@ -58,7 +58,7 @@ pub(super) async fn stack(args: Stack, client: &Client, config: &Config) -> anyh
         StackVerb::Reset(sure) => reset(sure.yes, &dir, config).await,
         StackVerb::Backup(backup) => backup::backup(&backup, &laid_out(&dir)?, config).await,
         StackVerb::Restore(restore) => restore::restore(&restore, &dir, config).await,
-        StackVerb::Verify(verify) => verify::verify(&verify, &dir, client).await,
+        StackVerb::Verify(verify) => verify::verify(&verify, &dir, client, config).await,
     }
 }
 

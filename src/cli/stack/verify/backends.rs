@@ -58,6 +58,8 @@ pub(super) const BACKENDS: [Backend; 3] = [
 /// What a backend said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Look {
+    /// It is not asked: the collector does not send there.
+    Skipped,
     /// It has the mark.
     Found,
     /// It answers, and does not have it.
@@ -69,7 +71,8 @@ pub(super) enum Look {
 /// The backends of one stack, and the mark to look for.
 pub(super) struct Backends {
     http: reqwest::Client,
-    asked: Vec<(&'static Backend, Url)>,
+    /// Each with the question; without one it is skipped.
+    asked: Vec<(&'static Backend, Option<Url>)>,
     health: Url,
     /// Where the collector takes OTLP over HTTP.
     pub door: String,
@@ -78,8 +81,13 @@ pub(super) struct Backends {
 }
 
 impl Backends {
-    /// By the flags, else by the stack's settings.
-    pub(super) fn new(args: &Verify, settings: &Settings, mark: &str) -> anyhow::Result<Backends> {
+    /// By the flags, else by the stack's settings. Of the backends without a flag, those are asked that are sent to.
+    pub(super) fn new(
+        args: &Verify,
+        settings: &Settings,
+        mark: &str,
+        sends_to: impl Fn(&str) -> bool,
+    ) -> anyhow::Result<Backends> {
         let host = match settings.get("STACK_BIND") {
             None | Some("0.0.0.0") => "127.0.0.1".to_owned(),
             Some("::" | "[::]") => "[::1]".to_owned(),
@@ -92,8 +100,9 @@ impl Backends {
         let named = [&args.prometheus, &args.loki, &args.jaeger];
         let mut asked = Vec::new();
         for (backend, named) in BACKENDS.iter().zip(named) {
-            let base = named.clone().unwrap_or_else(|| address(backend.setting, backend.port));
-            asked.push((backend, backend.question(&base, mark)?));
+            let ours = || sends_to(backend.name).then(|| address(backend.setting, backend.port));
+            let base = named.clone().or_else(ours);
+            asked.push((backend, base.map(|base| backend.question(&base, mark)).transpose()?));
         }
         let health = args.collector.clone().unwrap_or_else(|| address("STACK_PORT_COLLECTOR_HEALTH", 13133));
         let otlp_http = port("STACK_PORT_COLLECTOR_HTTP", 4318);
@@ -110,9 +119,12 @@ impl Backends {
     /// Asks each.
     pub(super) async fn look(&self) -> Vec<(&'static Backend, Look)> {
         let looks = self.asked.iter().map(async |(backend, url)| {
-            let look = match self.get(url).await {
-                Ok((status, body)) => backend.read(status, &body),
-                Err(error) => Look::Away(error),
+            let look = match url {
+                None => Look::Skipped,
+                Some(url) => match self.get(url).await {
+                    Ok((status, body)) => backend.read(status, &body),
+                    Err(error) => Look::Away(error),
+                },
             };
             (*backend, look)
         });
