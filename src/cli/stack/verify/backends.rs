@@ -88,12 +88,8 @@ impl Backends {
         mark: &str,
         sends_to: impl Fn(&str) -> bool,
     ) -> anyhow::Result<Backends> {
-        let host = match settings.get("STACK_BIND") {
-            None | Some("0.0.0.0") => "127.0.0.1".to_owned(),
-            Some("::" | "[::]") => "[::1]".to_owned(),
-            Some(ip) if ip.contains(':') && !ip.starts_with('[') => format!("[{ip}]"),
-            Some(ip) => ip.to_owned(),
-        };
+        let bound = settings.get("STACK_BIND");
+        let (host, door) = (host(bound), host(settings.get("STACK_BIND_OTLP").or(bound)));
         let port =
             |name: &str, default: u16| settings.get(name).and_then(|p| p.parse().ok()).unwrap_or(default);
         let address = |setting: &str, default: u16| format!("http://{host}:{}", port(setting, default));
@@ -111,7 +107,7 @@ impl Backends {
             http: reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build()?,
             asked,
             health: Url::parse(&health)?,
-            door: format!("http://{host}:{otlp_http}"),
+            door: format!("http://{door}:{otlp_http}"),
             ports: vec![otlp_http, otlp_grpc],
         })
     }
@@ -148,6 +144,16 @@ impl Backends {
         let status = answer.status();
         let body = answer.bytes().await.map_err(|e| format!("{}: its answer broke off: {e}", at()))?;
         Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+    }
+}
+
+/// Where a port that is bound to this address is reached on this machine.
+fn host(bound: Option<&str>) -> String {
+    match bound {
+        None | Some("0.0.0.0") => "127.0.0.1".to_owned(),
+        Some("::" | "[::]") => "[::1]".to_owned(),
+        Some(ip) if ip.contains(':') && !ip.starts_with('[') => format!("[{ip}]"),
+        Some(ip) => ip.to_owned(),
     }
 }
 

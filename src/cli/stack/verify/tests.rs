@@ -133,6 +133,9 @@ fn addresses_come_from_flags_then_from_the_settings() {
     let backends = Backends::new(&args, &settings, "abc", |_| true).expect("backends");
     assert_eq!(backends.door, "http://127.0.0.1:14318");
     assert_eq!(backends.ports, [14318, 4317]);
+    std::fs::write(dir.path().join(".env"), "STACK_BIND_OTLP=10.0.0.1\n").expect("written");
+    let backends = Backends::new(&args, &Settings::read(dir.path()), "abc", |_| true).expect("backends");
+    assert_eq!(backends.door, "http://10.0.0.1:4318");
 }
 
 #[tokio::test]
