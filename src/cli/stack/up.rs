@@ -224,7 +224,8 @@ fn tell_password(dir: &Path) -> anyhow::Result<()> {
     let at = dir.join(ENV);
     if Settings::read(dir).get("GRAFANA_ADMIN_PASSWORD").is_some() {
         say(&format!(
-            "\nGrafana's user is admin; the password is GRAFANA_ADMIN_PASSWORD in {}",
+            "\nGrafana's user is admin; the password is GRAFANA_ADMIN_PASSWORD in {}, as it was at Grafana's first \
+             start; `grafana cli admin reset-admin-password` in its container sets another",
             at.display()
         ))?;
     }
