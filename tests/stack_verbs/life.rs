@@ -41,6 +41,21 @@ fn it_goes_up_falls_and_comes_back_with_its_data_wherever_that_is_restored() {
     assert_eq!(docker(&["inspect", "-f", "{{.Id}} {{.State.StartedAt}}", &stack.container("near")]), before);
     assert!(said(&again).contains(&format!("127.0.0.1:{}", stack.port)));
 
+    // A part whose files were new when it could not be started again is started again later, by an `up` for it.
+    let record = stack.folder().join(".laid-out.json");
+    let mut laid: Value = serde_json::from_slice(&fs::read(&record).expect("a record")).expect("JSON");
+    laid["pending"] = Value::from(vec!["near"]);
+    fs::write(&record, laid.to_string()).expect("written");
+    let began = || docker(&["inspect", "-f", "{{.State.StartedAt}}", &stack.container("near")]);
+    let before = began();
+    stack.good(&["up", "far"]);
+    assert_eq!(began(), before);
+    stack.good(&["up"]);
+    let after = began();
+    assert_ne!(after, before);
+    stack.good(&["up"]);
+    assert_eq!(began(), after, "once is enough");
+
     stack.inside(
         "near",
         "mkdir -m 750 /data/d && echo kept > /data/d/file && chown -R 1234:4321 /data/d && ln -s d /data/l",

@@ -13,7 +13,7 @@
 
 use std::{
     borrow::Cow,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -38,10 +38,26 @@ const RECORD: &str = ".laid-out.json";
 #[folder = "compose/"]
 struct Files;
 
-/// Hashes of what was laid out, by path.
+/// What was laid out, and who has not seen it yet.
 #[derive(Default, Serialize, Deserialize)]
 struct Record {
+    /// Hashes by path.
     files: BTreeMap<String, String>,
+    /// Parts that have new files and were not started again since.
+    #[serde(default)]
+    pending: BTreeSet<String>,
+}
+
+impl Record {
+    fn read(dir: &Path) -> Record {
+        let text = fs::read(dir.join(RECORD)).ok();
+        text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+    }
+
+    fn write(&self, dir: &Path) -> Result<(), LayoutError> {
+        let (path, text) = (dir.join(RECORD), serde_json::to_vec_pretty(self).unwrap_or_default());
+        write(&path, &text, 0o644).map_err(|error| LayoutError { path, error })
+    }
 }
 
 /// What laying out did.
@@ -93,10 +109,8 @@ fn ours() -> BTreeMap<String, Cow<'static, [u8]>> {
 fn lay_out_files(dir: &Path, ours: &BTreeMap<String, Cow<'static, [u8]>>) -> Result<Laid, LayoutError> {
     let fail = |path: PathBuf| move |error| LayoutError { path, error };
     make(dir).map_err(fail(dir.to_owned()))?;
-    let record_path = dir.join(RECORD);
-    let before: Record =
-        fs::read(&record_path).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
-    let mut after = Record::default();
+    let before = Record::read(dir);
+    let mut after = Record { pending: before.pending, ..Record::default() };
     let mut laid = Laid { first: !dir.join(COMPOSE).exists(), ..Laid::default() };
     for (name, data) in ours {
         let path = dir.join(name);
@@ -126,9 +140,27 @@ fn lay_out_files(dir: &Path, ours: &BTreeMap<String, Cow<'static, [u8]>>) -> Res
             laid.changed.push(name.clone());
         }
     }
-    let text = serde_json::to_vec_pretty(&after).unwrap_or_default();
-    write(&record_path, &text, 0o644).map_err(fail(record_path))?;
+    after.pending.extend(laid.changed.iter().filter_map(|file| part(file)).map(str::to_owned));
+    after.write(dir)?;
     Ok(laid)
+}
+
+/// The part that a file is of: each has its files in a folder of its name. Compose sees only its own file.
+fn part(file: &str) -> Option<&str> {
+    file.split_once('/').map(|(part, _)| part)
+}
+
+/// Parts that have new files and were not started again since.
+pub(super) fn pending(dir: &Path) -> BTreeSet<String> {
+    Record::read(dir).pending
+}
+
+/// These parts were started with the files that are there.
+pub(super) fn settle(dir: &Path, parts: &[String]) -> Result<(), LayoutError> {
+    let mut record = Record::read(dir);
+    let before = record.pending.len();
+    record.pending.retain(|part| !parts.contains(part));
+    if record.pending.len() == before { Ok(()) } else { record.write(dir) }
 }
 
 /// Makes the stack's own folder, as open as the caller's umask has it: what is mounted is below.
@@ -214,6 +246,28 @@ mod tests {
         let three = version(&[(COMPOSE, "two"), ("loki/config.yaml", "three"), ("new.yaml", "two")]);
         let laid = lay_out_files(dir.path(), &three).expect("laid out");
         assert_eq!(laid.changed, names(&["loki/config.yaml"]), "it is ours again");
+    }
+
+    #[test]
+    fn a_part_with_new_files_is_remembered_until_it_was_started_again() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let pending = || pending(dir.path()).into_iter().collect::<Vec<_>>();
+        let one =
+            version(&[(COMPOSE, "one"), ("loki/config.yaml", "one"), ("grafana/boards/cost.json", "one")]);
+        lay_out_files(dir.path(), &one).expect("laid out");
+        lay_out_files(dir.path(), &one).expect("again");
+        assert_eq!(pending(), names(&["grafana", "loki"]), "nobody was started in between");
+        settle(dir.path(), &names(&["loki", "prometheus"])).expect("noted");
+        assert_eq!(pending(), names(&["grafana"]));
+        assert_eq!(
+            lay_out_files(dir.path(), &one).expect("again"),
+            Laid::default(),
+            "the files are known still"
+        );
+
+        // As it was written before there was such a list.
+        fs::write(dir.path().join(RECORD), r#"{"files": {}}"#).expect("written");
+        assert_eq!(pending(), names(&[]));
     }
 
     #[test]

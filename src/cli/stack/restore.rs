@@ -109,6 +109,8 @@ async fn start_again(
     let compose = compose.with(pipelines::without_absent(&settings, |part| running.contains(&part)));
     let args = [&["--profile", "all", "up", "--detach"], running].concat();
     compose.run("starting the stack again", &args).await?;
+    let parts: Vec<String> = running.iter().map(|part| (*part).to_owned()).collect();
+    layout::settle(compose.dir(), &parts)?;
     tokio::select! {
         again = backup::well_again(&compose, plan, running) => again,
         () = interrupted => Err(anyhow::anyhow!("interrupted; `sandboxctl stack status` shows what is well again")),
