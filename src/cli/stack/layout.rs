@@ -33,9 +33,13 @@ pub(super) const GUEST: &str = "sandbox-guest";
 /// What was laid out.
 const RECORD: &str = ".laid-out.json";
 
-/// The files of `compose/`.
+/// The files of `compose/`; not what a stack that somebody ran there has of its own, passwords among it.
 #[derive(RustEmbed)]
 #[folder = "compose/"]
+#[exclude = ".env"]
+#[exclude = "sandbox-guest"]
+#[exclude = "compose.override.yaml"]
+#[exclude = ".laid-out.json"]
 struct Files;
 
 /// What was laid out, and who has not seen it yet.
@@ -290,6 +294,9 @@ mod tests {
         let mode = |name: &str| fs::metadata(to.join(name)).expect("there").permissions().mode() & 0o777;
         assert_eq!((mode(COMPOSE), mode(GUEST)), (0o644, 0o755));
         assert!(!example().is_empty());
+        for own in [".env", GUEST, "compose.override.yaml", RECORD] {
+            assert!(!ours().contains_key(own), "{own} is its owner's");
+        }
         assert_eq!(lay_out(&to, &guest).expect("again"), Laid::default());
     }
 
