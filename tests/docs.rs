@@ -131,3 +131,27 @@ fn the_readme_names_every_verb_and_every_help_has_an_example() {
         assert!(nested || help.contains("sandboxctl"), "`{name} --help` shows no example");
     }
 }
+
+/// A setting that no file reads has its default for ever, whatever `.env` says.
+#[test]
+fn every_setting_of_the_stack_that_the_code_names_is_read_by_compose() {
+    let compose = read("compose/compose.yaml");
+    let setting = regex::Regex::new(r"\b(STACK(_[A-Z]+)+|GRAFANA_ADMIN_PASSWORD)\b").expect("an expression");
+    let mut folders = vec!["src/cli/stack".to_owned()];
+    let mut named = BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        let entries = fs::read_dir(format!("{}/{folder}", env!("CARGO_MANIFEST_DIR"))).expect("a folder");
+        for entry in entries.flatten() {
+            let path = format!("{folder}/{}", entry.file_name().to_string_lossy());
+            if entry.path().is_dir() {
+                folders.push(path);
+            } else {
+                named.extend(setting.find_iter(&read(&path)).map(|found| found.as_str().to_owned()));
+            }
+        }
+    }
+    assert!(named.contains("STACK_BIND") && named.contains("STACK_PORT_COLLECTOR_HTTP"), "{named:?}");
+    let unknown: Vec<&String> =
+        named.iter().filter(|name| !compose.contains(&format!("${{{name}:"))).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+}

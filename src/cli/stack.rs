@@ -58,7 +58,7 @@ pub(super) async fn stack(args: Stack, client: &Client, config: &Config) -> anyh
         StackVerb::Reset(sure) => reset(sure.yes, &dir, config).await,
         StackVerb::Backup(backup) => backup::backup(&backup, &laid_out(&dir)?, config).await,
         StackVerb::Restore(restore) => restore::restore(&restore, &dir, config).await,
-        StackVerb::Verify(verify) => verify::verify(&verify, &dir, client).await,
+        StackVerb::Verify(verify) => verify::verify(&verify, &dir, client, config).await,
     }
 }
 
@@ -104,6 +104,12 @@ fn laid_out(dir: &Path) -> anyhow::Result<PathBuf> {
         "there is no stack in {}; `sandboxctl stack up` makes one, and --dir names another folder",
         dir.display()
     )))
+}
+
+/// Tells a person beside what is printed. A terminal that was closed takes nothing more, and must not end what has to be
+/// finished.
+fn note(line: &str) {
+    writeln!(io::stderr(), "{line}").ok();
 }
 
 /// Asks a person. Without one, nothing is as dangerous as an answer that nobody gave.

@@ -95,6 +95,8 @@ fn a_missing_password_is_refused_with_the_remedy() {
 #[test]
 fn every_setting_stands_in_the_example_with_its_default() {
     let text = std::fs::read_to_string(compose().join("compose.yaml")).expect("it is there");
+    // One setting may be another's default.
+    let text = text.replace(":-${STACK_BIND:-127.0.0.1}}", ":-127.0.0.1}");
     let read = regex::Regex::new(r"\$\{([A-Z_]+)(:[-?+])?([^}]*)\}").expect("an expression");
     let mut expected = BTreeMap::new();
     for found in read.captures_iter(&text) {
@@ -157,6 +159,14 @@ fn only_loopback_hears_the_ports_until_they_are_told_otherwise() {
     let expected = |ip: &str| usual.map(|port| (ip.to_owned(), port.to_owned())).into_iter().collect();
     assert_eq!(published(&[]), expected("127.0.0.1"));
     assert_eq!(published(&[("STACK_BIND", "0.0.0.0")]), expected("0.0.0.0"));
+    for (setting, opened) in [("STACK_BIND_OTLP", &["4317", "4318"][..]), ("STACK_BIND_GRAFANA", &["3000"])] {
+        let open: BTreeSet<String> = published(&[(setting, "0.0.0.0")])
+            .into_iter()
+            .filter(|(ip, _)| ip == "0.0.0.0")
+            .map(|(_, p)| p)
+            .collect();
+        assert_eq!(open, opened.iter().map(|port| (*port).to_owned()).collect(), "{setting}");
+    }
     let moved = published(&[("STACK_PORT_COLLECTOR_HTTP", "5318")]);
     assert!(moved.contains(&("127.0.0.1".to_owned(), "5318".to_owned())));
 }

@@ -2,19 +2,20 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
     net::TcpListener,
     os::unix::fs::PermissionsExt,
-    process::Stdio,
+    process::{Command, Stdio},
 };
 
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use portable_pty::{CommandBuilder, PtySize, native_pty_system};
 use serde_json::Value;
 
-use crate::stack::{Stack, docker, said};
+use crate::stack::{COMPOSE, Stack, docker, said};
 
 fn states(near: &str, far: &str) -> Vec<(String, String)> {
     [("far", far), ("near", near)].map(|(a, b)| (a.to_owned(), b.to_owned())).to_vec()
@@ -40,6 +41,21 @@ fn it_goes_up_falls_and_comes_back_with_its_data_wherever_that_is_restored() {
     assert_eq!(docker(&["inspect", "-f", "{{.Id}} {{.State.StartedAt}}", &stack.container("near")]), before);
     assert!(said(&again).contains(&format!("127.0.0.1:{}", stack.port)));
 
+    // A part whose files were new when it could not be started again is started again later, by an `up` for it.
+    let record = stack.folder().join(".laid-out.json");
+    let mut laid: Value = serde_json::from_slice(&fs::read(&record).expect("a record")).expect("JSON");
+    laid["pending"] = Value::from(vec!["near"]);
+    fs::write(&record, laid.to_string()).expect("written");
+    let began = || docker(&["inspect", "-f", "{{.State.StartedAt}}", &stack.container("near")]);
+    let before = began();
+    stack.good(&["up", "far"]);
+    assert_eq!(began(), before);
+    stack.good(&["up"]);
+    let after = began();
+    assert_ne!(after, before);
+    stack.good(&["up"]);
+    assert_eq!(began(), after, "once is enough");
+
     stack.inside(
         "near",
         "mkdir -m 750 /data/d && echo kept > /data/d/file && chown -R 1234:4321 /data/d && ln -s d /data/l",
@@ -55,6 +71,8 @@ fn it_goes_up_falls_and_comes_back_with_its_data_wherever_that_is_restored() {
     assert!(stack.good(&["status"]).contains("ended, code 137"));
     stack.good(&["restart", "near"]);
     assert_eq!(stack.states(), states("healthy", "healthy"));
+    let again: Value = serde_json::from_str(&stack.good(&["restart", "--json"])).expect("JSON");
+    assert_eq!(again["parts"].as_array().map(Vec::len), Some(2), "the step that ended is no part: {again}");
     assert!(stack.good(&["logs", "near", "--tail", "5"]).contains("GET / HTTP/1.1"));
 
     // The archive is nobody else's to read, and no file is overwritten.
@@ -66,6 +84,10 @@ fn it_goes_up_falls_and_comes_back_with_its_data_wherever_that_is_restored() {
     assert_eq!(stack.states(), states("healthy", "healthy"), "it runs again");
     let twice = stack.run(&["backup", file]);
     assert_eq!(twice.status.code(), Some(2), "{}", said(&twice));
+
+    let inside = stack.run(&["backup", stack.folder().join("x.tar.gz").to_str().expect("UTF-8")]);
+    assert_eq!(inside.status.code(), Some(2), "{}", said(&inside));
+    assert!(said(&inside).contains("outside of"), "{}", said(&inside));
 
     // Nothing is removed without somebody's word.
     let unsure = stack.run(&["reset"]);
@@ -98,10 +120,18 @@ fn it_goes_up_falls_and_comes_back_with_its_data_wherever_that_is_restored() {
     assert_eq!(stack.inside("near", look), held);
     assert_eq!(stack.inside("far", "cat /data/file"), "far");
 
-    // Over a stack that runs: it runs again, with the archive's data.
+    // Over a stack that runs: it runs again and is well, with the archive's data. A backend that does not run is not
+    // sent to.
     stack.inside("far", "echo newer > /data/file; echo more > /data/more");
-    stack.good(&["restore", file, "--yes"]);
-    stack.good(&["up"]);
+    let log = stack.dir.path().join("log");
+    let told = format!("echo \"$* | $STACK_TRACES_TO\" >> {}", log.display());
+    let mut restore = stack.verb(&["restore", file, "--yes"]);
+    let restored = restore.env(COMPOSE, stack.compose_behind(&told)).output().expect("sandboxctl runs");
+    assert!(restored.status.success(), "{}", said(&restored));
+    assert_eq!(stack.states(), states("healthy", "healthy"));
+    let log = fs::read_to_string(log).expect("it was written");
+    let up = log.lines().find(|line| line.contains(" up --detach ")).expect("it was started");
+    assert!(up.ends_with("| [file/traces]"), "{up}");
     assert_eq!(stack.inside("far", "ls /data && cat /data/file"), "file\nfar");
 
     stack.good(&["down"]);
@@ -113,6 +143,22 @@ fn it_goes_up_falls_and_comes_back_with_its_data_wherever_that_is_restored() {
     let archive = stack.dir.path().join("one.tar.gz");
     stack.good(&["backup", archive.to_str().expect("UTF-8")]);
     assert_eq!(stack.states(), states("healthy", "absent"), "who did not run is not started");
+}
+
+#[test]
+fn files_are_the_containers_to_read_whatever_the_umask_is() {
+    let stack = Stack::new();
+    let (up, mut masked) = (stack.verb(&["up"]), Command::new("sh"));
+    masked.args(["-c", "umask 077 && exec \"$0\" \"$@\""]).arg(up.get_program()).args(up.get_args());
+    masked.envs(up.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let up = masked.output().expect("sh runs");
+    assert!(up.status.success(), "{}", said(&up));
+    let mode =
+        |name: &str| fs::metadata(stack.folder().join(name)).expect("there").permissions().mode() & 0o777;
+    for folder in ["loki", "grafana", "grafana/provisioning/datasources"] {
+        assert_eq!(mode(folder), 0o755, "{folder}");
+    }
+    assert_eq!((mode("loki/config.yaml"), mode(".env")), (0o644, 0o600));
 }
 
 #[test]
@@ -166,6 +212,72 @@ fn a_backup_that_is_interrupted_leaves_no_file_and_a_stack_that_runs() {
 }
 
 #[test]
+fn a_terminal_that_is_closed_during_a_backup_leaves_a_stack_that_runs() {
+    let stack = Stack::new();
+    stack.good(&["up"]);
+    stack.inside("far", "head -c 400000000 /dev/urandom > /data/noise");
+    let terminal = native_pty_system().openpty(PtySize::default()).expect("a terminal");
+    let archive = stack.dir.path().join("stack.tar.gz");
+    let verb = stack.verb(&["backup", archive.to_str().expect("UTF-8")]);
+    let mut command = CommandBuilder::new(verb.get_program());
+    command.args(verb.get_args());
+    for (name, value) in verb.get_envs() {
+        command.env(name, value.expect("set"));
+    }
+    let mut backup = terminal.slave.spawn_command(command).expect("sandboxctl runs");
+    let mut shown = Vec::new();
+    let mut reader = terminal.master.try_clone_reader().expect("a reader");
+    while !String::from_utf8_lossy(&shown).contains("writing the backup") {
+        let mut some = [0; 4096];
+        let read = reader.read(&mut some).expect("it is open");
+        shown.extend_from_slice(&some[..read]);
+    }
+    drop((terminal, reader));
+    backup.wait().expect("it ends");
+    assert_eq!(stack.states(), states("healthy", "healthy"));
+    assert!(!archive.exists(), "it was interrupted");
+}
+
+#[test]
+fn a_restore_that_cannot_be_finished_leaves_the_old_data_or_none() {
+    let stack = Stack::new();
+    stack.good(&["up"]);
+    stack.inside("far", "head -c 400000000 /dev/zero > /data/noise; echo old > /data/file");
+    let archive = stack.dir.path().join("stack.tar.gz");
+    let file = archive.to_str().expect("UTF-8");
+    stack.good(&["backup", file]);
+    stack.inside("far", "echo new > /data/file");
+
+    let no_images = r#"case " $* " in *" create "*) echo "pull access denied" >&2; exit 1;; esac"#;
+    let mut restore = stack.verb(&["restore", file, "--yes"]);
+    let refused = restore.env(COMPOSE, stack.compose_behind(no_images)).output().expect("sandboxctl runs");
+    let told = said(&refused);
+    assert_eq!(refused.status.code(), Some(1), "{told}");
+    assert!(told.contains("the old data is still there") && told.contains("STACK_IMAGE_"), "{told}");
+    assert_eq!(stack.inside("far", "cat /data/file"), "new");
+
+    let mut restore =
+        stack.verb(&["restore", file, "--yes"]).stderr(Stdio::piped()).spawn().expect("sandboxctl runs");
+    let mut lines =
+        BufReader::new(restore.stderr.take().expect("it was piped")).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.starts_with("bringing the data back")), "it removes, then brings");
+    kill(Pid::from_raw(restore.id().cast_signed()), Signal::SIGTERM).expect("it can be asked");
+    let rest: Vec<String> = lines.collect();
+    assert_eq!(restore.wait().expect("it ends").code(), Some(1), "{rest:?}");
+    let told = |words| rest.iter().any(|line| line.contains(words));
+    assert!(told("the old data is gone") && told("run the restore again") && told("interrupted"), "{rest:?}");
+    assert_eq!(stack.volumes(), Vec::<String>::new(), "half of the data would pass for all of it");
+
+    // Before 2.24.7, `create` has no such flag.
+    let older = r#"case " $* " in *" create "*--quiet-pull*) echo "unknown flag" >&2; exit 16;; esac"#;
+    let mut restore = stack.verb(&["restore", file, "--yes"]);
+    let restored = restore.env(COMPOSE, stack.compose_behind(older)).output().expect("sandboxctl runs");
+    assert!(restored.status.success(), "{}", said(&restored));
+    stack.good(&["up"]);
+    assert_eq!(stack.inside("far", "cat /data/file"), "old");
+}
+
+#[test]
 fn what_cannot_be_done_is_said_with_what_to_do() {
     let stack = Stack::new();
     let told = |args: &[&str], code: i32, expected: &str| {
@@ -186,10 +298,10 @@ fn what_cannot_be_done_is_said_with_what_to_do() {
         assert_eq!(output.status.code(), Some(1), "{}", said(&output));
         assert!(said(&output).contains(expected), "{}", said(&output));
     };
-    other(&["up"], "SANDBOXCTL_COMPOSE", "/nowhere/compose", "SANDBOXCTL_COMPOSE names /nowhere/compose");
-    other(&["up"], "SANDBOXCTL_COMPOSE", "/bin/true", "does not answer as Docker Compose");
+    other(&["up"], COMPOSE, "/nowhere/compose", "SANDBOXCTL_COMPOSE names /nowhere/compose");
+    other(&["up"], COMPOSE, "/bin/true", "does not answer as Docker Compose");
     other(&["down"], "SANDBOXCTL__DOCKER__SOCKET", "/nowhere/docker.sock", "start the engine");
-    let empty = stack.verb(&["up"]).env_remove("SANDBOXCTL_COMPOSE").env("PATH", "/nowhere").output();
+    let empty = stack.verb(&["up"]).env_remove(COMPOSE).env("PATH", "/nowhere").output();
     let empty = said(&empty.expect("sandboxctl runs"));
     assert!(empty.contains("Docker Compose is not installed"), "{empty}");
     // A stack that is not there, and a daemon that is not there either.

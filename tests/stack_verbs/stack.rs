@@ -1,4 +1,5 @@
-//! A stack of two parts, each a small web server with a volume, under a project of its own.
+//! A stack of two parts, each a small web server with a volume, under a project of its own. One of them has a step
+//! before it that ends, as the real stack's parts have.
 
 use std::{
     fs,
@@ -15,6 +16,9 @@ use crate::common::{guest, stack::part::binary};
 
 /// What both parts run; the image of the sessions has Python.
 const SERVE: &str = r#"["python3", "-u", "-m", "http.server", "8000", "--directory", "/data"]"#;
+
+/// Names the program.
+pub const COMPOSE: &str = "SANDBOXCTL_COMPOSE";
 
 /// A stack under test. When it is dropped it is removed, and nothing of it may be left.
 pub struct Stack {
@@ -62,10 +66,24 @@ impl Stack {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sandboxctl"));
         command.arg("--config").arg(self.dir.path().join("config.toml"));
         command.args(["stack", "--dir"]).arg(self.folder()).args(args).stdin(Stdio::null());
-        if std::env::var_os("SANDBOXCTL_COMPOSE").is_none() {
-            command.env("SANDBOXCTL_COMPOSE", binary("docker-compose"));
+        if std::env::var_os(COMPOSE).is_none() {
+            command.env(COMPOSE, binary("docker-compose"));
         }
         command
+    }
+
+    /// Compose behind a few lines of shell, which may take its place.
+    pub fn compose_behind(&self, lines: &str) -> PathBuf {
+        let real = self.verb(&[]);
+        let named = real.get_envs().find_map(|(name, value)| value.filter(|_| name == COMPOSE));
+        let real =
+            named.map_or_else(|| PathBuf::from(std::env::var_os(COMPOSE).expect("named")), PathBuf::from);
+        let (text, script) = (self.dir.path().join("compose.sh"), self.dir.path().join("compose"));
+        fs::write(&text, format!("#!/bin/sh\n{lines}\nexec {} \"$@\"\n", real.display())).expect("written");
+        // By another process: a file that this one has open for writing, another test's child may have too.
+        let made = Command::new("install").args(["-m", "755"]).args([&text, &script]).status();
+        assert!(made.expect("install runs").success());
+        script
     }
 
     /// Carries a verb out.
@@ -154,8 +172,16 @@ services:
     <<: *part
     profiles: [near, all]
     entrypoint: {SERVE}
+    depends_on:
+      near-storage: {{condition: service_completed_successfully}}
     volumes: ["${{SANDBOX_GUEST}}:/probe:ro", "near:/data"]
     ports: ["127.0.0.1:{port}:8000"]
+  near-storage:
+    profiles: [near, all]
+    image: sandboxctl/claude-code:latest
+    restart: "no"
+    entrypoint: ["/probe", "own", "0:0", "/data"]
+    volumes: ["${{SANDBOX_GUEST}}:/probe:ro", "near:/data"]
   far:
     <<: *part
     profiles: [far, all]

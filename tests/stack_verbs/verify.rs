@@ -1,6 +1,9 @@
 //! `stack verify`, against a collector and backends that answer by what arrived.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    process::Command,
+    sync::{Arc, Mutex},
+};
 
 use axum::{
     Json, Router,
@@ -92,6 +95,10 @@ async fn verified(daemon: &Daemon, url: &str, wait: &str) -> (Option<i32>, Value
     for flag in ["--collector", "--prometheus", "--loki", "--jaeger"] {
         command.args([flag, url]);
     }
+    report(command).await
+}
+
+async fn report(mut command: Command) -> (Option<i32>, Value) {
     let output =
         tokio::task::spawn_blocking(move || command.output()).await.expect("joined").expect("it runs");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -129,6 +136,29 @@ async fn the_backend_without_its_signal_is_named() {
         1,
         "it is kept for a look"
     );
+}
+
+#[tokio::test]
+async fn a_backend_that_nothing_is_sent_to_is_skipped_unless_its_address_is_given() {
+    let url = play("jaeger").await;
+    let daemon = forwarding(&url).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join(".env"), "STACK_TRACES_TO=[file/traces]\n").expect("written");
+    let verify = |wait: &str, flags: &[&str]| {
+        let mut command = daemon.cli(&["stack", "verify", "--json", "--wait", wait, "--dir"]);
+        command.arg(folder.path());
+        for flag in flags {
+            command.args([flag, url.as_str()]);
+        }
+        command
+    };
+    let (code, skipped) = report(verify("60s", &["--collector", "--prometheus", "--loki"])).await;
+    assert_eq!((code, &skipped["failed"]), (Some(0), &Value::Null), "{skipped:#}\n{}", daemon.log());
+    let hops = skipped["hops"].as_array().expect("hops");
+    let jaeger = hops.iter().find(|h| h["name"] == "jaeger").expect("a hop");
+    assert!(jaeger["found"].as_str().is_some_and(|found| found.starts_with("skipped")), "{jaeger}");
+    let (code, asked) = report(verify("5s", &["--collector", "--prometheus", "--loki", "--jaeger"])).await;
+    assert_eq!((code, &asked["failed"]), (Some(1), &Value::from("jaeger")), "{asked:#}");
 }
 
 #[tokio::test]

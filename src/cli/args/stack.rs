@@ -67,7 +67,8 @@ Examples:
   sandboxctl stack verify
   sandboxctl stack verify --json | jq -r '.hops[] | select(.state == \"failed\")'
 
-It says at which hop a signal was lost, and what to do there; then it exits with 1.")]
+It says at which hop a signal was lost, and what to do there; then it exits with 1. A backend that the collector does
+not send to is skipped, unless its address is given.")]
     Verify(Verify),
 }
 
@@ -118,7 +119,7 @@ pub struct Sure {
 /// `stack backup`.
 #[derive(Debug, Args)]
 pub struct Backup {
-    /// The archive to be written, a .tar.gz
+    /// The archive to be written, a .tar.gz outside of the stack's folder
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
 }

@@ -6,10 +6,9 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, OpenOptions},
+    fs,
     io::{self, BufWriter, Read},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
-    path::{Path, PathBuf},
+    path::Path,
     process::ExitCode,
     sync::{
         Arc,
@@ -27,8 +26,7 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::{
     archive::Writer,
-    compose::{Compose, step},
-    layout::GUEST,
+    compose::{Compose, ComposeError, step},
     plan::Plan,
     ps::{self, Container},
     wait,
@@ -39,6 +37,8 @@ use crate::{
     config::Config,
     engine::archive::Archive,
 };
+
+mod files;
 
 /// How long parts that were stopped may take to be well again.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -60,26 +60,41 @@ pub(super) async fn backup(args: &Backup, dir: &Path, config: &Config) -> anyhow
     if to.exists() {
         return Err(usage(format!("{} is there already; name another file", to.display())));
     }
-    let partial = partial(to);
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial).map_err(|e| {
+    if files::is_inside(to, dir) {
+        return Err(usage(format!(
+            "{} is in the stack's folder, all of which goes into a backup; name a file outside of {}",
+            to.display(),
+            dir.display()
+        )));
+    }
+    let partial = files::partial(to);
+    let file = files::begin(&partial).map_err(|e| {
         usage(format!("{}: {e}; name a file in a folder that you can write to", partial.display()))
     })?;
     let written = write(file, dir, config).await;
     let kept = match written {
-        Ok(again) => fs::rename(&partial, to).map(|()| again).map_err(Into::into),
+        Ok(done) => fs::rename(&partial, to).map(|()| done).map_err(Into::into),
         Err(error) => Err(error),
     };
-    let again = kept.inspect_err(|_| {
+    let (left_out, again) = kept.inspect_err(|_| {
         fs::remove_file(&partial).ok();
     })?;
+    for file in left_out {
+        super::note(&format!("left out: {file}"));
+    }
     let size = bytesize::ByteSize::b(fs::metadata(to)?.len()).display().iec();
     say(&format!("{}: {size}; it holds passwords, keep it safe", to.display()))?;
     again?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes the archive. What comes back beside it is whether the stack runs again: the archive is as good if not.
-async fn write(file: fs::File, dir: &Path, config: &Config) -> anyhow::Result<anyhow::Result<()>> {
+/// Writes the archive. What comes back is what is not in it, and whether the stack runs again: the archive is as good
+/// if not.
+async fn write(
+    file: fs::File,
+    dir: &Path,
+    config: &Config,
+) -> anyhow::Result<(Vec<String>, anyhow::Result<()>)> {
     let compose = Compose::find(dir, config).await?.detached();
     let plan = Plan::of(&compose).await?;
     let archive = Archive::connect(&config.docker.socket).await?;
@@ -109,7 +124,7 @@ async fn write(file: fs::File, dir: &Path, config: &Config) -> anyhow::Result<an
     .await;
     let again = start_again(&compose, &plan, &running, &well).await;
     match (copied, again) {
-        (Ok(()), again) => Ok(again),
+        (Ok(left_out), again) => Ok((left_out, again)),
         (Err(error), Ok(())) => Err(error),
         (Err(error), Err(also)) => Err(error.context(format!("{also:#}; and before that"))),
     }
@@ -122,7 +137,12 @@ async fn start_again(compose: &Compose, plan: &Plan, running: &[&str], well: &[&
     }
     let args = [&["--profile", "all", "start"], running].concat();
     compose.run("starting the stack again", &args).await?;
-    let parts: Vec<String> = well.iter().map(|part| (*part).to_owned()).collect();
+    well_again(compose, plan, well).await
+}
+
+/// Waits for parts that were well before.
+pub(super) async fn well_again(compose: &Compose, plan: &Plan, parts: &[&str]) -> anyhow::Result<()> {
+    let parts: Vec<String> = parts.iter().map(|part| (*part).to_owned()).collect();
     match wait::until_well(compose, plan, &parts, PATIENCE).await?.first() {
         None => Ok(()),
         Some(trouble) => anyhow::bail!(
@@ -135,7 +155,7 @@ async fn start_again(compose: &Compose, plan: &Plan, running: &[&str], well: &[&
 }
 
 /// The volumes that there are.
-async fn present<'a>(plan: &'a Plan, archive: &Archive) -> anyhow::Result<Vec<&'a str>> {
+pub(super) async fn present<'a>(plan: &'a Plan, archive: &Archive) -> anyhow::Result<Vec<&'a str>> {
     let mut there = Vec::new();
     for (key, name) in &plan.volumes {
         if archive.has_volume(name).await? {
@@ -147,24 +167,12 @@ async fn present<'a>(plan: &'a Plan, archive: &Archive) -> anyhow::Result<Vec<&'
 
 /// A container for each of these volumes: of a part that has none, one is made and not started.
 pub(super) async fn hold(compose: &Compose, plan: &Plan, volumes: &[&str]) -> anyhow::Result<Vec<Held>> {
-    let mut holders = Vec::new();
-    for key in volumes {
-        let holder = plan.parts.iter().find_map(|(part, p)| {
-            let (_, path) = p.volumes.iter().find(|(volume, _)| volume == key)?;
-            Some((part.as_str(), path.clone()))
-        });
-        let Some((part, path)) = holder else {
-            anyhow::bail!("the volume {key} is mounted for writing by no part, and so cannot be reached");
-        };
-        holders.push(((*key).to_owned(), part, path));
-    }
+    let holders = holders(plan, volumes)?;
     let mut there = ps::containers(compose).await?;
     let missing: BTreeSet<&str> =
         holders.iter().map(|(_, part, _)| *part).filter(|part| !there.contains_key(*part)).collect();
     if !missing.is_empty() {
-        let mut args = vec!["--profile", "all", "create", "--no-recreate", "--quiet-pull"];
-        args.extend(missing);
-        compose.run("making the parts' containers", &args).await?;
+        create(compose, &missing).await?;
         there = ps::containers(compose).await?;
     }
     let mut held = Vec::new();
@@ -178,16 +186,42 @@ pub(super) async fn hold(compose: &Compose, plan: &Plan, volumes: &[&str]) -> an
     Ok(held)
 }
 
+/// Has the images of the parts that hold these volumes, and whatever else their containers need.
+pub(super) async fn prepare(compose: &Compose, plan: &Plan, volumes: &[&str]) -> anyhow::Result<()> {
+    let parts: BTreeSet<&str> = holders(plan, volumes)?.iter().map(|(_, part, _)| *part).collect();
+    if parts.is_empty() { Ok(()) } else { Ok(create(compose, &parts).await?) }
+}
+
+async fn create(compose: &Compose, parts: &BTreeSet<&str>) -> Result<(), ComposeError> {
+    let mut args = vec!["--profile", "all", "create", "--no-recreate"];
+    args.extend(parts);
+    compose.run("making the parts' containers", &args).await
+}
+
+/// Of each of these volumes its name, a part that writes to it, and where it is mounted there.
+fn holders<'a>(plan: &'a Plan, volumes: &[&str]) -> anyhow::Result<Vec<(String, &'a str, String)>> {
+    let holder = |key: &&str| {
+        let holder = plan.parts.iter().find_map(|(part, p)| {
+            let (_, path) = p.volumes.iter().find(|(volume, _)| volume == key)?;
+            Some(((*key).to_owned(), part.as_str(), path.clone()))
+        });
+        holder.ok_or_else(|| {
+            anyhow::anyhow!("the volume {key} is mounted for writing by no part, and so cannot be reached")
+        })
+    };
+    volumes.iter().map(holder).collect()
+}
+
 async fn copy(
     file: fs::File,
     dir: &Path,
     held: &[Held],
     archive: &Archive,
     stop: &Arc<AtomicBool>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Vec<String>> {
     let line = step("writing the backup");
     let mut writer = Writer::new(BufWriter::new(file), clock::timestamp(clock::now()).to_string());
-    settings(dir, &mut writer)?;
+    let left_out = files::settings(dir, &mut writer)?;
     for Held { key, name, container, path } in held {
         line.set_message(key.clone());
         let pieces = Box::pin(archive.read(container, path));
@@ -206,30 +240,11 @@ async fn copy(
         .await??;
     file.sync_all()?;
     line.finish_and_clear();
-    Ok(())
-}
-
-/// Everything in the stack's folder but the guest, which is no setting.
-fn settings<W: io::Write>(dir: &Path, writer: &mut Writer<W>) -> anyhow::Result<()> {
-    let mut folders = vec![dir.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let mut entries: Vec<_> = fs::read_dir(&folder)?.collect::<io::Result<_>>()?;
-        entries.sort_by_key(fs::DirEntry::file_name);
-        for entry in entries {
-            let (path, kind) = (entry.path(), entry.file_type()?);
-            if kind.is_dir() {
-                folders.push(path);
-            } else if kind.is_file() && path != dir.join(GUEST) {
-                let mode = entry.metadata()?.permissions().mode() & 0o777;
-                writer.setting(path.strip_prefix(dir)?, mode, &fs::read(&path)?)?;
-            }
-        }
-    }
-    Ok(())
+    Ok(left_out)
 }
 
 /// Whoever wants us to end: from now on they are heard, and do not end the process.
-fn interrupted() -> io::Result<impl Future<Output = ()>> {
+pub(super) fn interrupted() -> io::Result<impl Future<Output = ()>> {
     let mut int = signal(SignalKind::interrupt())?;
     let mut term = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -255,10 +270,4 @@ impl<R: Read> Read for Stoppable<R> {
         }
         self.inner.read(to)
     }
-}
-
-fn partial(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".partial");
-    PathBuf::from(name)
 }

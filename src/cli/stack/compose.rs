@@ -171,7 +171,7 @@ impl Compose {
 /// A step that takes its time: a line that moves on a terminal, one line elsewhere.
 pub(super) fn step(doing: &str) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
-        eprintln!("{doing} …");
+        super::note(&format!("{doing} …"));
         return ProgressBar::hidden();
     }
     let style = ProgressStyle::with_template("{spinner:.cyan} {prefix} … {elapsed}  {wide_msg:.dim}");

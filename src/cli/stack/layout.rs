@@ -13,9 +13,9 @@
 
 use std::{
     borrow::Cow,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -33,15 +33,35 @@ pub(super) const GUEST: &str = "sandbox-guest";
 /// What was laid out.
 const RECORD: &str = ".laid-out.json";
 
-/// The files of `compose/`.
+/// The files of `compose/`; not what a stack that somebody ran there has of its own, passwords among it.
 #[derive(RustEmbed)]
 #[folder = "compose/"]
+#[exclude = ".env"]
+#[exclude = "sandbox-guest"]
+#[exclude = "compose.override.yaml"]
+#[exclude = ".laid-out.json"]
 struct Files;
 
-/// Hashes of what was laid out, by path.
+/// What was laid out, and who has not seen it yet.
 #[derive(Default, Serialize, Deserialize)]
 struct Record {
+    /// Hashes by path.
     files: BTreeMap<String, String>,
+    /// Parts that have new files and were not started again since.
+    #[serde(default)]
+    pending: BTreeSet<String>,
+}
+
+impl Record {
+    fn read(dir: &Path) -> Record {
+        let text = fs::read(dir.join(RECORD)).ok();
+        text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+    }
+
+    fn write(&self, dir: &Path) -> Result<(), LayoutError> {
+        let (path, text) = (dir.join(RECORD), serde_json::to_vec_pretty(self).unwrap_or_default());
+        write(&path, &text, 0o644).map_err(|error| LayoutError { path, error })
+    }
 }
 
 /// What laying out did.
@@ -92,11 +112,9 @@ fn ours() -> BTreeMap<String, Cow<'static, [u8]>> {
 
 fn lay_out_files(dir: &Path, ours: &BTreeMap<String, Cow<'static, [u8]>>) -> Result<Laid, LayoutError> {
     let fail = |path: PathBuf| move |error| LayoutError { path, error };
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(dir).map_err(fail(dir.to_owned()))?;
-    let record_path = dir.join(RECORD);
-    let before: Record =
-        fs::read(&record_path).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
-    let mut after = Record::default();
+    make(dir).map_err(fail(dir.to_owned()))?;
+    let before = Record::read(dir);
+    let mut after = Record { pending: before.pending, ..Record::default() };
     let mut laid = Laid { first: !dir.join(COMPOSE).exists(), ..Laid::default() };
     for (name, data) in ours {
         let path = dir.join(name);
@@ -126,15 +144,39 @@ fn lay_out_files(dir: &Path, ours: &BTreeMap<String, Cow<'static, [u8]>>) -> Res
             laid.changed.push(name.clone());
         }
     }
-    let text = serde_json::to_vec_pretty(&after).unwrap_or_default();
-    write(&record_path, &text, 0o644).map_err(fail(record_path))?;
+    after.pending.extend(laid.changed.iter().filter_map(|file| part(file)).map(str::to_owned));
+    after.write(dir)?;
     Ok(laid)
 }
 
-/// Writes a file under another name first: whoever mounts or reads it sees it whole.
+/// The part that a file is of: each has its files in a folder of its name. Compose sees only its own file.
+fn part(file: &str) -> Option<&str> {
+    file.split_once('/').map(|(part, _)| part)
+}
+
+/// Parts that have new files and were not started again since.
+pub(super) fn pending(dir: &Path) -> BTreeSet<String> {
+    Record::read(dir).pending
+}
+
+/// These parts were started with the files that are there.
+pub(super) fn settle(dir: &Path, parts: &[String]) -> Result<(), LayoutError> {
+    let mut record = Record::read(dir);
+    let before = record.pending.len();
+    record.pending.retain(|part| !parts.contains(part));
+    if record.pending.len() == before { Ok(()) } else { record.write(dir) }
+}
+
+/// Makes the stack's own folder, as open as the caller's umask has it: what is mounted is below.
+pub(super) fn make(dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(dir)
+}
+
+/// Writes a file under another name first: whoever mounts or reads it sees it whole. Folders on the way to it are made,
+/// in the stack's own, which is there.
 pub(super) fn write(path: &Path, data: &[u8], mode: u32) -> io::Result<()> {
     if let Some(parent) = path.parent() {
-        fs::DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
+        open_folder(parent)?;
     }
     let mut name = path.as_os_str().to_owned();
     name.push(".partial");
@@ -146,10 +188,22 @@ pub(super) fn write(path: &Path, data: &[u8], mode: u32) -> io::Result<()> {
     }
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&partial)?;
     // The mode that a file is opened with is subject to the caller's umask; containers' users read these.
-    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+    file.set_permissions(PermissionsExt::from_mode(mode))?;
     file.write_all(data)?;
     file.sync_all()?;
     fs::rename(&partial, path)
+}
+
+/// Makes a folder, and those above it that are missing, for containers' users to read, whatever the caller's umask is.
+fn open_folder(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = path.parent() {
+        open_folder(above)?;
+    }
+    fs::create_dir(path)?;
+    fs::set_permissions(path, PermissionsExt::from_mode(0o755))
 }
 
 pub(super) fn hash(data: &[u8]) -> String {
@@ -158,8 +212,6 @@ pub(super) fn hash(data: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     fn version(files: &[(&str, &str)]) -> BTreeMap<String, Cow<'static, [u8]>> {
@@ -201,6 +253,28 @@ mod tests {
     }
 
     #[test]
+    fn a_part_with_new_files_is_remembered_until_it_was_started_again() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let pending = || pending(dir.path()).into_iter().collect::<Vec<_>>();
+        let one =
+            version(&[(COMPOSE, "one"), ("loki/config.yaml", "one"), ("grafana/boards/cost.json", "one")]);
+        lay_out_files(dir.path(), &one).expect("laid out");
+        lay_out_files(dir.path(), &one).expect("again");
+        assert_eq!(pending(), names(&["grafana", "loki"]), "nobody was started in between");
+        settle(dir.path(), &names(&["loki", "prometheus"])).expect("noted");
+        assert_eq!(pending(), names(&["grafana"]));
+        assert_eq!(
+            lay_out_files(dir.path(), &one).expect("again"),
+            Laid::default(),
+            "the files are known still"
+        );
+
+        // As it was written before there was such a list.
+        fs::write(dir.path().join(RECORD), r#"{"files": {}}"#).expect("written");
+        assert_eq!(pending(), names(&[]));
+    }
+
+    #[test]
     fn a_lost_record_costs_nobody_their_changes() {
         let dir = tempfile::tempdir().expect("a folder");
         lay_out_files(dir.path(), &version(&[(COMPOSE, "one"), ("a", "one")])).expect("laid out");
@@ -220,6 +294,9 @@ mod tests {
         let mode = |name: &str| fs::metadata(to.join(name)).expect("there").permissions().mode() & 0o777;
         assert_eq!((mode(COMPOSE), mode(GUEST)), (0o644, 0o755));
         assert!(!example().is_empty());
+        for own in [".env", GUEST, "compose.override.yaml", RECORD] {
+            assert!(!ours().contains_key(own), "{own} is its owner's");
+        }
         assert_eq!(lay_out(&to, &guest).expect("again"), Laid::default());
     }
 

@@ -7,11 +7,12 @@ use super::settings::Settings;
 
 /// The part that sends.
 pub(super) const SENDER: &str = "collector";
-/// Each backend, the setting that names where its signal goes, and what that is without it (`compose/README.md`).
-const BACKENDS: [(&str, &str, &str); 3] = [
-    ("jaeger", "STACK_TRACES_TO", "[file/traces]"),
-    ("loki", "STACK_LOGS_TO", "[debug]"),
-    ("prometheus", "STACK_METRICS_TO", "[prometheus, file/metrics]"),
+/// Each backend, the setting that names where its signal goes, what it is called there, and what that setting is
+/// without it (`compose/README.md`).
+const BACKENDS: [(&str, &str, &str, &str); 3] = [
+    ("jaeger", "STACK_TRACES_TO", "otlp_grpc/jaeger", "[file/traces]"),
+    ("loki", "STACK_LOGS_TO", "otlp_http/loki", "[debug]"),
+    ("prometheus", "STACK_METRICS_TO", "otlp_http/prometheus", "[prometheus, file/metrics]"),
 ];
 
 /// Whether a part is one that the collector sends to.
@@ -26,9 +27,19 @@ pub(super) fn without_absent(
 ) -> Vec<(&'static str, &'static str)> {
     BACKENDS
         .into_iter()
-        .filter(|(backend, setting, _)| !runs(backend) && settings.get(setting).is_none())
-        .map(|(_, setting, rest)| (setting, rest))
+        .filter(|(backend, setting, ..)| !runs(backend) && settings.get(setting).is_none())
+        .map(|(_, setting, _, rest)| (setting, rest))
         .collect()
+}
+
+/// Whether the collector sends to a backend: as the settings say, else if the backend is there.
+pub(super) fn sends_to(settings: &Settings, part: &str, is_there: impl Fn(&str) -> bool) -> bool {
+    BACKENDS.iter().filter(|(backend, ..)| *backend == part).any(|(backend, setting, called, _)| {
+        settings.get(setting).map_or_else(
+            || is_there(backend),
+            |list| list.split(['[', ']', ',', ' ', '"', '\'']).any(|name| name == *called),
+        )
+    })
 }
 
 #[cfg(test)]
@@ -47,9 +58,22 @@ mod tests {
         assert_eq!(chosen, [("STACK_TRACES_TO", "[file/traces]")]);
         // They are what compose.yaml calls them.
         let compose = include_str!("../../../compose/compose.yaml");
-        for (backend, setting, _) in BACKENDS {
-            assert!(compose.contains(&format!("${{{setting}:-")), "{setting}");
+        for (backend, setting, called, _) in BACKENDS {
+            assert!(compose.contains(&format!("${{{setting}:-[{called}")), "{setting}");
             assert!(is_backend(backend) && !is_backend(SENDER));
         }
+    }
+
+    #[test]
+    fn who_is_sent_to_stands_in_the_settings_or_is_there() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let text = "STACK_LOGS_TO=[debug, \"otlp_http/loki\"]\nSTACK_METRICS_TO=[prometheus,file/metrics]\n";
+        std::fs::write(dir.path().join(".env"), text).expect("written");
+        let settings = Settings::read(dir.path());
+        for (is_there, expected) in [(true, [true, true, false]), (false, [false, true, false])] {
+            let found = ["jaeger", "loki", "prometheus"].map(|part| sends_to(&settings, part, |_| is_there));
+            assert_eq!(found, expected);
+        }
+        assert!(!sends_to(&settings, "grafana", |_| true));
     }
 }

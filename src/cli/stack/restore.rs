@@ -1,8 +1,10 @@
 //! `stack restore`: what `backup` wrote, here or on a new machine.
 //!
 //! The archive is read to its end and compared with its own hashes before anything is touched. Then the settings
-//! come back, this version's files are laid out over them, the volumes are made anew, and the engine unpacks the
-//! data into them. What ran before runs again; on a new machine nothing is started.
+//! come back, and this version's files are laid out over them. Only when the parts' images are there does the old
+//! data go: the volumes are made anew, and the engine unpacks the backup's into them. Whatever ends that early, a
+//! signal or a failure, leaves no volume rather than half of one. What ran before runs again; on a new machine
+//! nothing is started.
 
 use std::{
     collections::BTreeMap,
@@ -21,8 +23,11 @@ use super::{
     backup::{self, Held},
     compose::{Compose, step},
     layout::{self, COMPOSE},
+    pipelines,
     plan::Plan,
-    ps, up,
+    ps::{self, Container},
+    settings::Settings,
+    up,
 };
 use crate::{
     cli::{args::stack::Restore, say, usage},
@@ -34,6 +39,8 @@ use crate::{
 const PIECES: usize = 16;
 /// How long one of them is.
 const PIECE: usize = 256 << 10; // bytes
+/// Removes containers and data.
+const REMOVE: [&str; 4] = ["--profile", "all", "down", "--volumes"];
 
 /// `stack restore`.
 pub(super) async fn restore(args: &Restore, dir: &Path, config: &Config) -> anyhow::Result<ExitCode> {
@@ -59,15 +66,21 @@ pub(super) async fn restore(args: &Restore, dir: &Path, config: &Config) -> anyh
     up::lay_out(dir, config)?;
     let plan = Plan::of(&compose).await?;
     let before = ps::containers(&compose).await?;
-    let running: Vec<&str> =
-        before.iter().filter(|(_, c)| c.is_up()).map(|(name, _)| name.as_str()).collect();
-    compose.run("removing what is there", &["--profile", "all", "down", "--volumes"]).await?;
-    let brought = bring(&args.file, &manifest, &compose, &plan, &engine).await;
-    brought.map_err(|error| {
-        error.context(
-            "the old data is gone and the backup's is not there yet; run this again when this is solved",
-        )
-    })?;
+    let is_running = |part: &&String| before.get(*part).is_some_and(Container::is_up);
+    let running: Vec<&str> = plan.parts.keys().filter(is_running).map(String::as_str).collect();
+    let (wanted, foreign): (Vec<&str>, Vec<&str>) =
+        manifest.volumes.keys().map(String::as_str).partition(|key| plan.volumes.contains_key(*key));
+    for key in foreign {
+        super::note(&format!("the volume {key} of the backup is none of this version's; it is left out"));
+    }
+    let old = backup::present(&plan, &engine).await?;
+    let prepared = backup::prepare(&compose, &plan, &wanted).await;
+    prepared.map_err(|error| error.context(fate(&old, Some(&old))))?;
+    // From here on nobody ends the process before it is told how things stand.
+    let mut interrupted = std::pin::pin!(backup::interrupted()?);
+    let brought = replace(&args.file, &wanted, &old, &compose, &plan, &engine, &mut interrupted);
+    brought.await?;
+    let again = start_again(compose, &plan, &running, interrupted).await;
     say(&format!(
         "restored from {}: settings in {}, {} in {} volumes",
         args.file.display(),
@@ -77,11 +90,31 @@ pub(super) async fn restore(args: &Restore, dir: &Path, config: &Config) -> anyh
     ))?;
     if running.is_empty() {
         say("start it with: sandboxctl stack up")?;
-    } else {
-        let args = [&["--profile", "all", "up", "--detach"], running.as_slice()].concat();
-        compose.run("starting the stack again", &args).await?;
     }
+    again?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Starts what ran, and waits until it is well.
+async fn start_again(
+    compose: Compose,
+    plan: &Plan,
+    running: &[&str],
+    interrupted: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    if running.is_empty() {
+        return Ok(());
+    }
+    let settings = Settings::read(compose.dir());
+    let compose = compose.with(pipelines::without_absent(&settings, |part| running.contains(&part)));
+    let args = [&["--profile", "all", "up", "--detach"], running].concat();
+    compose.run("starting the stack again", &args).await?;
+    let parts: Vec<String> = running.iter().map(|part| (*part).to_owned()).collect();
+    layout::settle(compose.dir(), &parts)?;
+    tokio::select! {
+        again = backup::well_again(&compose, plan, running) => again,
+        () = interrupted => Err(anyhow::anyhow!("interrupted; `sandboxctl stack status` shows what is well again")),
+    }
 }
 
 /// Reads the whole archive.
@@ -101,26 +134,65 @@ fn open(path: &Path) -> anyhow::Result<BufReader<File>> {
 
 async fn settings(path: &Path, dir: &Path) -> anyhow::Result<()> {
     let (file, dir) = (open(path)?, dir.to_owned());
+    layout::make(&dir)?;
     let written = spawn_blocking(move || {
         archive::settings(file, |name, mode, data| layout::write(&dir.join(name), data, mode))
     });
     Ok(written.await??)
 }
 
+/// Replaces the data, or leaves none.
+async fn replace(
+    path: &Path,
+    wanted: &[&str],
+    old: &[&str],
+    compose: &Compose,
+    plan: &Plan,
+    engine: &Archive,
+    interrupted: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    if let Err(error) = compose.run("removing what is there", &REMOVE).await {
+        let left = backup::present(plan, engine).await.ok();
+        return Err(anyhow::Error::from(error).context(fate(old, left.as_deref())));
+    }
+    let brought = tokio::select! {
+        brought = bring(path, wanted, compose, plan, engine) => brought,
+        () = interrupted => Err(anyhow::anyhow!("interrupted")),
+    };
+    let Err(error) = brought else { return Ok(()) };
+    let error = match compose.run("removing what is not whole", &REMOVE).await {
+        Ok(()) => error,
+        Err(also) => error.context(format!(
+            "{also}; before the next `sandboxctl stack up`, `sandboxctl stack reset` has to remove what is not \
+             whole; and before that"
+        )),
+    };
+    Err(error.context(fate(old, Some(&[]))))
+}
+
+/// What has become of the old data where it could not be replaced, and what to do. `left` is what is there of it, if
+/// that is known.
+fn fate(old: &[&str], left: Option<&[&str]>) -> String {
+    let of_the_old = match left {
+        _ if old.is_empty() => "the backup's data is not there yet",
+        None => "it is not known what is left of the old data",
+        Some(left) if old.iter().all(|volume| left.contains(volume)) => {
+            "the old data is still there, beside the backup's settings"
+        }
+        Some(_) => "the old data is gone and the backup's is not there yet",
+    };
+    format!("{of_the_old}, so run the restore again when this is solved")
+}
+
 /// Makes the volumes and fills them, one after the other, in one reading of the archive.
 async fn bring(
     path: &Path,
-    manifest: &Manifest,
+    wanted: &[&str],
     compose: &Compose,
     plan: &Plan,
     engine: &Archive,
 ) -> anyhow::Result<()> {
-    let wanted: Vec<&str> =
-        manifest.volumes.keys().map(String::as_str).filter(|key| plan.volumes.contains_key(*key)).collect();
-    for key in manifest.volumes.keys().filter(|key| !plan.volumes.contains_key(*key)) {
-        eprintln!("the volume {key} of the backup is none of this version's; it is left out");
-    }
-    let held = backup::hold(compose, plan, &wanted).await?;
+    let held = backup::hold(compose, plan, wanted).await?;
     let held: BTreeMap<String, Held> = held.into_iter().map(|held| (held.key.clone(), held)).collect();
     let line = step("bringing the data back");
     let (volumes, mut opened) = mpsc::channel(1);
@@ -196,5 +268,19 @@ impl Drop for Pieces {
             // Who took no more has its own error already.
             self.pieces.try_send(Err(broken)).ok();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_old_data_is_said_to_be_gone_only_if_there_was_some_and_it_is() {
+        let gone = |old: &[&str], left| fate(old, left).contains("old data is gone");
+        assert!(gone(&["loki"], Some(&[])) && gone(&["loki", "jaeger"], Some(&["loki"])));
+        assert!(!gone(&["loki"], Some(&["loki"])) && !gone(&["loki"], None));
+        assert!(!gone(&[], Some(&[])) && !gone(&[], None));
+        assert!(fate(&[], None).contains("run the restore again"));
     }
 }

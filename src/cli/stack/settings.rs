@@ -42,8 +42,8 @@ impl Settings {
     }
 }
 
-/// Writes `.env` if there is none. Where there is one, it is left as it is; only secrets that a new version wants
-/// and that it does not name are added at its end. True if it was written.
+/// Writes `.env` if there is none. Where there is one, it is left as it is; only secrets that it does not have are
+/// filled in, where it names them, or else at its end. True if it was written.
 pub(super) fn generate(dir: &Path, example: &str) -> io::Result<bool> {
     let path = dir.join(ENV);
     match fs::read_to_string(&path) {
@@ -52,25 +52,31 @@ pub(super) fn generate(dir: &Path, example: &str) -> io::Result<bool> {
             Ok(true)
         }
         Err(error) => Err(error),
-        Ok(mut text) => {
+        Ok(text) => {
             let there = Settings::parse(&text);
-            let missing = example
-                .lines()
-                .filter(|line| is_secret(line))
-                .filter(|line| setting(line).is_some_and(|(name, _)| !there.0.contains_key(name)));
-            let added: Vec<String> = missing.map(filled_line).collect();
-            if added.is_empty() {
+            let missing = example.lines().filter(|line| is_secret(line)).filter_map(setting);
+            let missing: Vec<&str> =
+                missing.map(|(name, _)| name).filter(|name| there.get(name).is_none()).collect();
+            if missing.is_empty() {
                 return Ok(false);
             }
-            if !text.is_empty() && !text.ends_with('\n') {
-                text.push('\n');
-            }
-            text.push_str(&added.join("\n"));
-            text.push('\n');
+            let text = missing.into_iter().fold(text, |text, name| with_secret(&text, name));
             layout::write(&path, text.as_bytes(), 0o600)?;
             Ok(true)
         }
     }
+}
+
+/// The text with a password of this name: in its last line that names it, which counts, or else at its end.
+fn with_secret(text: &str, name: &str) -> String {
+    let mut lines: Vec<&str> = text.split_terminator('\n').collect();
+    let at = lines.iter().rposition(|line| setting(line).is_some_and(|(named, _)| named == name));
+    let line = format!("{name}={}", password());
+    match at {
+        Some(at) => lines[at] = &line,
+        None => lines.push(&line),
+    }
+    lines.join("\n") + "\n"
 }
 
 /// The example with a password wherever one is missing.
@@ -136,12 +142,26 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let mine = "GRAFANA_ADMIN_PASSWORD=chosen\n# mine\nSTACK_METRICS_RETENTION=1y";
         fs::write(dir.path().join(ENV), mine).expect("written");
-        let example = format!("{EXAMPLE}LOKI_PASSWORD=\nSTACK_NEW=1\n");
+        let example = format!("{EXAMPLE}LOKI_PASSWORD=\nNEW=1\n");
         assert!(generate(dir.path(), &example).expect("added"));
         let text = fs::read_to_string(dir.path().join(ENV)).expect("there");
         let added = text.strip_prefix(&format!("{mine}\nLOKI_PASSWORD=")).expect("at the end");
         assert_eq!(added.trim_end().len(), PASSWORD);
         assert!(!generate(dir.path(), &example).expect("left"));
+    }
+
+    #[test]
+    fn a_secret_that_is_named_and_empty_is_filled_in_where_it_stands() {
+        for empty in ["GRAFANA_ADMIN_PASSWORD=", "export GRAFANA_ADMIN_PASSWORD=\"\"  "] {
+            let dir = tempfile::tempdir().expect("a folder");
+            fs::write(dir.path().join(ENV), format!("A=1\n{empty}\n# mine\n")).expect("written");
+            assert!(generate(dir.path(), EXAMPLE).expect("filled in"), "{empty}");
+            let text = fs::read_to_string(dir.path().join(ENV)).expect("there");
+            let password =
+                Settings::parse(&text).get("GRAFANA_ADMIN_PASSWORD").expect("a password").to_owned();
+            assert_eq!(password.len(), PASSWORD);
+            assert_eq!(text, format!("A=1\nGRAFANA_ADMIN_PASSWORD={password}\n# mine\n"));
+        }
     }
 
     #[test]

@@ -78,15 +78,17 @@ pub(super) async fn up(args: &Up, dir: &Path, client: &Client, config: &Config) 
     start.extend(["up", "--detach", "--quiet-pull"]);
     start.extend(wanted.iter().map(String::as_str));
     let started = compose.run("starting the stack", &start).await;
-    // A part that others wait for may be why: then it says more than Compose does.
-    let stale: Vec<&str> =
-        wanted.iter().filter(|p| runs(p) && concerns(&laid, p)).map(String::as_str).collect();
-    if started.is_ok() && !stale.is_empty() {
-        let mut again = ALL.to_vec();
-        again.push("restart");
-        again.extend(stale);
-        compose.run("starting parts again whose files are new", &again).await?;
+    if started.is_ok() {
+        let pending = layout::pending(dir);
+        let stale: Vec<&str> =
+            wanted.iter().filter(|p| runs(p) && pending.contains(*p)).map(String::as_str).collect();
+        if !stale.is_empty() {
+            let again = [&ALL[..], &["restart"], stale.as_slice()].concat();
+            compose.run("starting parts again whose files are new", &again).await?;
+        }
+        layout::settle(dir, &wanted)?;
     }
+    // A part that others wait for may be why it failed: then it says more than Compose does.
     let patience = if started.is_ok() { args.wait } else { std::time::Duration::ZERO };
     let troubles = wait::until_well(&compose, &plan, &wanted, patience).await?;
     if let Err(error) = started
@@ -109,9 +111,9 @@ pub(super) async fn restart(args: &Up, dir: &Path, config: &Config) -> anyhow::R
     let compose = Compose::find(&super::laid_out(dir)?, config).await?;
     let plan = Plan::of(&compose).await?;
     plan.check(&args.parts)?;
-    let there = ps::containers(&compose).await?;
-    let wanted = if args.parts.is_empty() { there.keys().cloned().collect() } else { args.parts.clone() };
-    if let Some(part) = wanted.iter().find(|part| !there.contains_key(*part)) {
+    let there = started(&plan, &ps::containers(&compose).await?);
+    let wanted = if args.parts.is_empty() { there.clone() } else { args.parts.clone() };
+    if let Some(part) = wanted.iter().find(|part| !there.contains(part)) {
         anyhow::bail!("{part} was not started yet; `sandboxctl stack up {part}` starts it");
     }
     if wanted.is_empty() {
@@ -121,9 +123,16 @@ pub(super) async fn restart(args: &Up, dir: &Path, config: &Config) -> anyhow::R
     again.push("restart");
     again.extend(wanted.iter().map(String::as_str));
     compose.run("starting parts again", &again).await?;
+    layout::settle(dir, &wanted)?;
     let troubles = wait::until_well(&compose, &plan, &wanted, args.wait).await?;
     tell(args.json, &compose, &plan, &wanted, &[], &troubles).await?;
     Ok(if troubles.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The parts that were started at some time. A step on a part's way has a container too, and is none.
+fn started(plan: &Plan, containers: &BTreeMap<String, Container>) -> Vec<String> {
+    let was = |part: &&String| plan.condition(part, containers.get(*part)) != Condition::Absent;
+    plan.parts.keys().filter(was).cloned().collect()
 }
 
 /// Lays the files out and tells what somebody's changes kept.
@@ -143,10 +152,12 @@ pub(super) fn lay_out(dir: &Path, config: &Config) -> anyhow::Result<Laid> {
     settings::generate(dir, &layout::example())
         .map_err(|e| anyhow::anyhow!("{} cannot be read or written: {e}", dir.join(ENV).display()))?;
     if laid.first {
-        eprintln!("the stack's files and settings are in {}", dir.display());
+        super::note(&format!("the stack's files and settings are in {}", dir.display()));
     }
     for file in &laid.kept {
-        eprintln!("{file} was changed by you and is kept; the new version is beside it, {file}.new");
+        super::note(&format!(
+            "{file} was changed by you and is kept; the new version is beside it, {file}.new"
+        ));
     }
     Ok(laid)
 }
@@ -162,11 +173,6 @@ async fn wanted(compose: &Compose, plan: &Plan, named: &[String]) -> anyhow::Res
     let text = compose.output("reading the stack's files", &["config", "--services"]).await?;
     let on: Vec<&str> = text.lines().map(str::trim).collect();
     Ok(plan.parts.keys().filter(|part| on.contains(&part.as_str())).cloned().collect())
-}
-
-/// Whether a file that was just laid out is of this part. Compose sees only its own file.
-fn concerns(laid: &Laid, part: &str) -> bool {
-    laid.changed.iter().any(|file| file.split('/').next() == Some(part) && file.contains('/'))
 }
 
 async fn tell(
@@ -200,14 +206,14 @@ async fn tell(
         }
     }
     for Trouble { part, found, said } in troubles {
-        eprintln!("\n{part}: {found}");
+        super::note(&format!("\n{part}: {found}"));
         for line in said {
-            eprintln!("  │ {line}");
+            super::note(&format!("  │ {line}"));
         }
-        eprintln!(
+        super::note(&format!(
             "  → see `sandboxctl stack logs {part}`; after a change in {}: `sandboxctl stack restart {part}`",
             compose.dir().display()
-        );
+        ));
     }
     Ok(())
 }
@@ -216,7 +222,8 @@ fn tell_password(dir: &Path) -> anyhow::Result<()> {
     let at = dir.join(ENV);
     if Settings::read(dir).get("GRAFANA_ADMIN_PASSWORD").is_some() {
         say(&format!(
-            "\nGrafana's user is admin; the password is GRAFANA_ADMIN_PASSWORD in {}",
+            "\nGrafana's user is admin; the password is GRAFANA_ADMIN_PASSWORD in {}, as it was at Grafana's first \
+             start; `grafana cli admin reset-admin-password` in its container sets another",
             at.display()
         ))?;
     }
@@ -241,20 +248,4 @@ async fn tell_forwarding(client: &Client, plan: &Plan) -> anyhow::Result<()> {
     say(&format!("\n{why}\n\n  [forward.stack]\n  endpoint = \"{}\"", door.shown()))?;
     say("\nThen `sandboxctl stack verify` shows that everything arrives.")?;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_concerns_the_part_that_its_folder_is_named_after() {
-        let changed = ["loki/config.yaml", "compose.yaml", "grafana/dashboards/cost.json"];
-        let laid = Laid { changed: changed.map(str::to_owned).to_vec(), ..Laid::default() };
-        for (part, expected) in
-            [("loki", true), ("grafana", true), ("prometheus", false), ("compose.yaml", false)]
-        {
-            assert_eq!(concerns(&laid, part), expected, "{part}");
-        }
-    }
 }

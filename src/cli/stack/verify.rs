@@ -15,11 +15,18 @@ use reqwest::Method;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
-use super::settings::Settings;
+use super::{
+    compose::Compose,
+    layout::COMPOSE,
+    pipelines,
+    ps::{self, Condition},
+    settings::Settings,
+};
 use crate::{
     api::{Check, CheckState, Destination, Session, StartRequest},
     cli::{args::stack::Verify, doctor, export, json, say, wait_for},
     client::{Client, ClientError},
+    config::Config,
     engine::GUEST,
     lifecycle::Reason,
     signal::Signal,
@@ -45,9 +52,17 @@ struct Report {
 }
 
 /// `stack verify`.
-pub(super) async fn verify(args: &Verify, dir: &Path, client: &Client) -> anyhow::Result<ExitCode> {
+pub(super) async fn verify(
+    args: &Verify,
+    dir: &Path,
+    client: &Client,
+    config: &Config,
+) -> anyhow::Result<ExitCode> {
     let mark = uuid::Uuid::new_v4().simple().to_string();
-    let backends = Backends::new(args, &Settings::read(dir), &mark)?;
+    let (settings, there) = (Settings::read(dir), there(dir, config).await);
+    let is_there = |part: &str| there.as_ref().is_none_or(|there| there.iter().any(|t| t == part));
+    let sends_to = |part: &str| pipelines::sends_to(&settings, part, is_there);
+    let backends = Backends::new(args, &settings, &mark, sends_to)?;
     let mut report = Report { mark, session: None, failed: None, hops: Vec::new() };
     follow(args, client, &backends, &mut report).await;
     report.failed =
@@ -56,7 +71,7 @@ pub(super) async fn verify(args: &Verify, dir: &Path, client: &Client) -> anyhow
         // Only what has arrived may go: a record that is removed is sent to nobody.
         (None, Some(id)) => client.delete(&format!("/api/v1/sessions/{id}?purge=true")).await?,
         (Some(_), Some(id)) if !args.json => {
-            eprintln!("the session is kept for a look: sandboxctl events {id}");
+            super::note(&format!("the session is kept for a look: sandboxctl events {id}"));
         }
         _ => {}
     }
@@ -65,11 +80,24 @@ pub(super) async fn verify(args: &Verify, dir: &Path, client: &Client) -> anyhow
     } else {
         doctor::show(&report.hops)?;
         say(&match &report.failed {
-            None => "every signal arrived in its backend".to_owned(),
+            None => "every signal arrived where the collector sends it".to_owned(),
             Some(hop) => format!("the first hop to mend: {hop}"),
         })?;
     }
     Ok(if report.failed.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The parts that were started and not removed since; one that has ended is still sent to. `None` where nobody can
+/// say, or where no collector is among them: then this stack is not the one to go by.
+async fn there(dir: &Path, config: &Config) -> Option<Vec<String>> {
+    if !dir.join(COMPOSE).is_file() {
+        return None;
+    }
+    let compose = Compose::find(dir, config).await.ok()?;
+    let containers = ps::containers(&compose).await.ok()?;
+    let started = containers.into_iter().filter(|(_, c)| c.condition() != Condition::Absent);
+    let there: Vec<String> = started.map(|(part, _)| part).collect();
+    there.iter().any(|part| part == pipelines::SENDER).then_some(there)
 }
 
 /// Sends, and looks along the way; what is behind a hop that failed for good is not looked at.
@@ -91,7 +119,7 @@ async fn follow(args: &Verify, client: &Client, backends: &Backends, report: &mu
     if report.hops.iter().any(|hop| hop.state == CheckState::Failed) {
         return;
     }
-    let found = look(args, client, backends, &before.name).await;
+    let found = look(args, client, backends, &before).await;
     report.hops.extend(judge(&before, &found));
 }
 
@@ -178,19 +206,39 @@ struct Found {
     backends: Vec<(&'static Backend, Look)>,
 }
 
+impl Found {
+    /// What is not where it is to be: in its backend or, if none is asked, on its way.
+    fn missing(&self, before: &Destination) -> Vec<&'static Backend> {
+        let any_asked = self.backends.iter().any(|(_, look)| *look != Look::Skipped);
+        let is_sent = |backend: &Backend| {
+            self.destination
+                .as_ref()
+                .is_some_and(|now| sent(now, backend.signal) > sent(before, backend.signal))
+        };
+        let is_missing = |(backend, look): &&(&'static Backend, Look)| match look {
+            Look::Found => false,
+            Look::Skipped => !any_asked && !is_sent(backend),
+            Look::Missing | Look::Away(_) => true,
+        };
+        self.backends.iter().filter(is_missing).map(|(backend, _)| *backend).collect()
+    }
+}
+
 /// Looks until everything is there, or time is up.
-async fn look(args: &Verify, client: &Client, backends: &Backends, name: &str) -> Found {
+async fn look(args: &Verify, client: &Client, backends: &Backends, before: &Destination) -> Found {
     let deadline = Instant::now() + args.wait;
     let line = super::compose::step("looking for the signals");
     loop {
         let looks = backends.look().await;
-        let arrived = looks.iter().filter(|(_, look)| *look == Look::Found).count();
-        line.set_message(format!("{arrived} of {} found", looks.len()));
-        if arrived == looks.len() || Instant::now() >= deadline {
+        let all = client.get::<Vec<Destination>>("/api/v1/destinations").await.unwrap_or_default();
+        let destination = all.into_iter().find(|d| d.name == before.name);
+        let mut found = Found { destination, collector: Ok(()), backends: looks };
+        let missing = found.missing(before).len();
+        line.set_message(format!("{missing} not there yet"));
+        if missing == 0 || Instant::now() >= deadline {
             line.finish_and_clear();
-            let all = client.get::<Vec<Destination>>("/api/v1/destinations").await.unwrap_or_default();
-            let destination = all.into_iter().find(|d| d.name == name);
-            return Found { destination, collector: backends.collector().await, backends: looks };
+            found.collector = backends.collector().await;
+            return found;
         }
         sleep(LOOK).await;
     }
@@ -198,14 +246,14 @@ async fn look(args: &Verify, client: &Client, backends: &Backends, name: &str) -
 
 /// The hops behind the journal.
 fn judge(before: &Destination, found: &Found) -> Vec<Check> {
-    let missing: Vec<&Backend> =
-        found.backends.iter().filter(|(_, look)| *look != Look::Found).map(|(backend, _)| *backend).collect();
+    let missing = found.missing(before);
+    let arrived = missing.is_empty() && found.backends.iter().any(|(_, look)| *look == Look::Found);
     let mut hops = vec![forwarder(before, found.destination.as_ref(), &missing)];
     let blocked = hops[0].state == CheckState::Failed;
     hops.push(match &found.collector {
         Ok(()) => ok("collector", "answers"),
         // What is found behind it came through it.
-        Err(error) if missing.is_empty() => check(
+        Err(error) if arrived => check(
             "collector",
             CheckState::Warning,
             format!("lets everything through, and its health check does not answer: {error}"),
@@ -221,6 +269,10 @@ fn judge(before: &Destination, found: &Found) -> Vec<Check> {
         let name = backend.name;
         hops.push(match look {
             Look::Found => ok(name, &format!("has the {}", backend.what)),
+            Look::Skipped => ok(
+                name,
+                &format!("skipped: the collector does not send there; --{name} asks it all the same"),
+            ),
             Look::Missing if blocked => {
                 failed(name, &format!("does not have the {}", backend.what), "mend the forwarder first")
             }

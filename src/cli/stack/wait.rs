@@ -57,9 +57,7 @@ pub(super) async fn until_well(
             board.show(part, condition);
             match verdict(condition, *fallen, container.map_or(0, |c| c.exit_code)) {
                 Verdict::Well => {}
-                Verdict::Waiting if late => {
-                    wrong.push((part, format!("it is still {} after {patience:?}", condition.word())));
-                }
+                Verdict::Waiting if late => wrong.push((part, overdue(condition, patience))),
                 Verdict::Waiting => waiting = true,
                 Verdict::Wrong(found) => wrong.push((part, found)),
             }
@@ -87,12 +85,22 @@ enum Verdict {
 fn verdict(condition: Condition, falls: u32, exit_code: i64) -> Verdict {
     match condition {
         Condition::Healthy | Condition::Running => Verdict::Well,
-        Condition::Unhealthy => Verdict::Wrong("it runs, and its health check fails".to_owned()),
         Condition::Ended => Verdict::Wrong(format!("it ended with code {exit_code}")),
         Condition::Paused => Verdict::Wrong("it is paused".to_owned()),
         // Of one that is about to start again, Compose does not know the code.
         Condition::Restarting if falls >= FALLS => Verdict::Wrong("it ends again and again".to_owned()),
-        Condition::Absent | Condition::Starting | Condition::Restarting => Verdict::Waiting,
+        // A check may begin to fail before a slow start is over, and pass later.
+        Condition::Absent | Condition::Starting | Condition::Unhealthy | Condition::Restarting => {
+            Verdict::Waiting
+        }
+    }
+}
+
+/// What is wrong with a part that nobody waits for any more.
+fn overdue(condition: Condition, patience: Duration) -> String {
+    match condition {
+        Condition::Unhealthy => "it runs, and its health check fails".to_owned(),
+        other => format!("it is still {} after {patience:?}", other.word()),
     }
 }
 
@@ -136,7 +144,7 @@ impl Board {
         }
         let words = format!("{} ({} s)", condition.word(), self.began.elapsed().as_secs());
         match &self.lines {
-            None => eprintln!("{part}: {}", condition.word()),
+            None => super::note(&format!("{part}: {}", condition.word())),
             Some((_, lines)) => {
                 let Some(line) = lines.get(part) else { return };
                 if condition.is_well() {
@@ -172,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_ends_or_stays_unhealthy_is_wrong_and_a_first_fall_is_not() {
+    fn what_ends_is_wrong_at_once_and_what_is_slow_or_falls_once_is_not() {
         let wrong = |condition, falls, code| matches!(verdict(condition, falls, code), Verdict::Wrong(_));
         assert_eq!(verdict(Condition::Healthy, 0, 0), Verdict::Well);
         assert_eq!(verdict(Condition::Running, 0, 0), Verdict::Well);
@@ -180,7 +188,9 @@ mod tests {
         assert_eq!(verdict(Condition::Absent, 0, 0), Verdict::Waiting);
         assert_eq!(verdict(Condition::Restarting, 1, 1), Verdict::Waiting);
         assert!(wrong(Condition::Restarting, FALLS, 1));
-        assert!(wrong(Condition::Unhealthy, 0, 0));
+        assert_eq!(verdict(Condition::Unhealthy, 0, 0), Verdict::Waiting, "it may be slow");
+        assert!(overdue(Condition::Unhealthy, LOOK).contains("its health check fails"));
+        assert!(overdue(Condition::Starting, LOOK).contains("still starting after 1s"));
         assert_eq!(verdict(Condition::Ended, 0, 137), Verdict::Wrong("it ended with code 137".to_owned()));
         assert!(wrong(Condition::Ended, 0, 0), "no part is meant to end, not even with 0");
     }

@@ -58,6 +58,8 @@ pub(super) const BACKENDS: [Backend; 3] = [
 /// What a backend said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Look {
+    /// It is not asked: the collector does not send there.
+    Skipped,
     /// It has the mark.
     Found,
     /// It answers, and does not have it.
@@ -69,7 +71,8 @@ pub(super) enum Look {
 /// The backends of one stack, and the mark to look for.
 pub(super) struct Backends {
     http: reqwest::Client,
-    asked: Vec<(&'static Backend, Url)>,
+    /// Each with the question; without one it is skipped.
+    asked: Vec<(&'static Backend, Option<Url>)>,
     health: Url,
     /// Where the collector takes OTLP over HTTP.
     pub door: String,
@@ -78,30 +81,33 @@ pub(super) struct Backends {
 }
 
 impl Backends {
-    /// By the flags, else by the stack's settings.
-    pub(super) fn new(args: &Verify, settings: &Settings, mark: &str) -> anyhow::Result<Backends> {
-        let host = match settings.get("STACK_BIND") {
-            None | Some("0.0.0.0") => "127.0.0.1".to_owned(),
-            Some("::" | "[::]") => "[::1]".to_owned(),
-            Some(ip) if ip.contains(':') && !ip.starts_with('[') => format!("[{ip}]"),
-            Some(ip) => ip.to_owned(),
-        };
+    /// By the flags, else by the stack's settings. Of the backends without a flag, those are asked that are sent to.
+    pub(super) fn new(
+        args: &Verify,
+        settings: &Settings,
+        mark: &str,
+        sends_to: impl Fn(&str) -> bool,
+    ) -> anyhow::Result<Backends> {
+        let bound = settings.get("STACK_BIND");
+        let (host, door) = (host(bound), host(settings.get("STACK_BIND_OTLP").or(bound)));
         let port =
             |name: &str, default: u16| settings.get(name).and_then(|p| p.parse().ok()).unwrap_or(default);
         let address = |setting: &str, default: u16| format!("http://{host}:{}", port(setting, default));
         let named = [&args.prometheus, &args.loki, &args.jaeger];
         let mut asked = Vec::new();
         for (backend, named) in BACKENDS.iter().zip(named) {
-            let base = named.clone().unwrap_or_else(|| address(backend.setting, backend.port));
-            asked.push((backend, backend.question(&base, mark)?));
+            let ours = || sends_to(backend.name).then(|| address(backend.setting, backend.port));
+            let base = named.clone().or_else(ours);
+            asked.push((backend, base.map(|base| backend.question(&base, mark)).transpose()?));
         }
         let health = args.collector.clone().unwrap_or_else(|| address("STACK_PORT_COLLECTOR_HEALTH", 13133));
-        let (otlp_http, otlp_grpc) = (port("STACK_PORT_OTLP_HTTP", 4318), port("STACK_PORT_OTLP_GRPC", 4317));
+        let otlp_http = port("STACK_PORT_COLLECTOR_HTTP", 4318);
+        let otlp_grpc = port("STACK_PORT_COLLECTOR_GRPC", 4317);
         Ok(Backends {
             http: reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build()?,
             asked,
             health: Url::parse(&health)?,
-            door: format!("http://{host}:{otlp_http}"),
+            door: format!("http://{door}:{otlp_http}"),
             ports: vec![otlp_http, otlp_grpc],
         })
     }
@@ -109,9 +115,12 @@ impl Backends {
     /// Asks each.
     pub(super) async fn look(&self) -> Vec<(&'static Backend, Look)> {
         let looks = self.asked.iter().map(async |(backend, url)| {
-            let look = match self.get(url).await {
-                Ok((status, body)) => backend.read(status, &body),
-                Err(error) => Look::Away(error),
+            let look = match url {
+                None => Look::Skipped,
+                Some(url) => match self.get(url).await {
+                    Ok((status, body)) => backend.read(status, &body),
+                    Err(error) => Look::Away(error),
+                },
             };
             (*backend, look)
         });
@@ -135,6 +144,16 @@ impl Backends {
         let status = answer.status();
         let body = answer.bytes().await.map_err(|e| format!("{}: its answer broke off: {e}", at()))?;
         Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+    }
+}
+
+/// Where a port that is bound to this address is reached on this machine.
+fn host(bound: Option<&str>) -> String {
+    match bound {
+        None | Some("0.0.0.0") => "127.0.0.1".to_owned(),
+        Some("::" | "[::]") => "[::1]".to_owned(),
+        Some(ip) if ip.contains(':') && !ip.starts_with('[') => format!("[{ip}]"),
+        Some(ip) => ip.to_owned(),
     }
 }
 

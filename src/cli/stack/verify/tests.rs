@@ -127,9 +127,38 @@ fn addresses_come_from_flags_then_from_the_settings() {
     let crate::cli::args::stack::StackVerb::Verify(args) = stack.verb else { panic!("verify") };
     rustls::crypto::ring::default_provider().install_default().ok();
     let dir = tempfile::tempdir().expect("a folder");
-    std::fs::write(dir.path().join(".env"), "STACK_BIND=0.0.0.0\nSTACK_PORT_OTLP_HTTP=14318\n")
+    std::fs::write(dir.path().join(".env"), "STACK_BIND=0.0.0.0\nSTACK_PORT_COLLECTOR_HTTP=14318\n")
         .expect("written");
-    let backends = Backends::new(&args, &Settings::read(dir.path()), "abc").expect("backends");
+    let settings = Settings::read(dir.path());
+    let backends = Backends::new(&args, &settings, "abc", |_| true).expect("backends");
     assert_eq!(backends.door, "http://127.0.0.1:14318");
     assert_eq!(backends.ports, [14318, 4317]);
+    std::fs::write(dir.path().join(".env"), "STACK_BIND_OTLP=10.0.0.1\n").expect("written");
+    let backends = Backends::new(&args, &Settings::read(dir.path()), "abc", |_| true).expect("backends");
+    assert_eq!(backends.door, "http://10.0.0.1:4318");
+}
+
+#[tokio::test]
+async fn only_backends_that_are_sent_to_or_named_are_asked() {
+    let parsed =
+        crate::cli::args::Cli::parse_from(["sandboxctl", "stack", "verify", "--loki", "http://127.0.0.1:9"]);
+    let crate::cli::args::Verb::Stack(stack) = parsed.verb else { panic!("the stack") };
+    let crate::cli::args::stack::StackVerb::Verify(args) = stack.verb else { panic!("verify") };
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let backends = Backends::new(&args, &Settings::default(), "abc", |_| false).expect("backends");
+    let looks: Vec<Look> = backends.look().await.into_iter().map(|(_, look)| look).collect();
+    assert!(matches!(&looks[..], [Look::Skipped, Look::Away(_), Look::Skipped]), "{looks:?}");
+}
+
+#[test]
+fn what_is_skipped_is_no_failure_and_vouches_for_nobody() {
+    let before = destination("stack", "http://127.0.0.1:4318");
+    let some = found(false, [Look::Found, Look::Skipped, Look::Skipped]);
+    assert_eq!(first_failed(&some), None);
+    assert!(some.missing(&before).is_empty());
+    let none = || [Look::Skipped, Look::Skipped, Look::Skipped];
+    assert_eq!(first_failed(&found(true, none())), None);
+    assert_eq!(first_failed(&found(false, none())).as_deref(), Some("forwarder"), "nobody saw anything");
+    let away = Found { collector: Err("it does not answer".to_owned()), ..found(true, none()) };
+    assert_eq!(first_failed(&away).as_deref(), Some("collector"));
 }
