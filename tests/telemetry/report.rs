@@ -143,7 +143,7 @@ async fn the_verb_prints_every_form_and_refuses_what_makes_no_sense() {
     let (code, table, _) = run(&["--by", "user,model"]);
     assert!(code == Some(0) && table.contains("opus") && table.contains("$0.2500"), "{table}");
     let (_, csv, _) = run(&["--by", "model", "--format", "csv"]);
-    assert!(csv.starts_with("model,sessions,cost_usd,") && csv.contains("\r\nopus,1,0.250000,"), "{csv}");
+    assert!(csv.starts_with("model,sessions,cost_usd,") && csv.contains("\r\n\"opus\",1,0.250000,"), "{csv}");
     let (_, json, _) = run(&["--format", "json"]);
     let json: Report = serde_json::from_str(&json).expect("JSON");
     assert_eq!(json.total.sessions, 1);
