@@ -1,7 +1,8 @@
 //! Where each signal goes: the variables, read as Claude Code reads them.
 //!
 //! What stands for one signal is stronger than what stands for all; its address is taken as it is. What an administrator
-//! sets for all is stronger than what anybody else sets for one.
+//! sets for all is stronger than what anybody else sets for one. `OTEL_SDK_DISABLED` is not read, since Claude Code (2.1.329)
+//! exports all the same.
 
 use std::collections::BTreeMap;
 
