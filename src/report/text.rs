@@ -221,8 +221,7 @@ pub fn markdown(report: &Report) -> String {
 
 /// What the two costs are.
 pub const NOTE: &str = "Cost is what the client reckons, from its list prices; gateway is what the calls that passed \
-the gateway cost at the operator's prices, whoever's key they were on, which is nothing where people sign in with their own \
-accounts.";
+the gateway cost at the operator's prices, whoever paid for them; where people sign in with their own accounts none passes.";
 
 /// Whether a column holds names.
 pub fn is_named(column: &Column) -> bool {
