@@ -1,5 +1,7 @@
 //! Text from inside a session, made harmless to show: in listings, logs, titles and JSON.
 
+use reqwest::Url;
+
 /// The longest text that is shown.
 const LONGEST: usize = 512; // characters
 
@@ -31,6 +33,18 @@ pub fn json(text: String) -> String {
     shown
 }
 
+/// An address without the name and password that it may hold.
+pub fn endpoint(text: &str) -> String {
+    match Url::parse(text) {
+        Ok(mut url) if url.has_host() => {
+            // A URL with a host takes both.
+            let _ = (url.set_username(""), url.set_password(None));
+            url.as_str().trim_end_matches('/').to_owned()
+        }
+        _ => inert(text.rsplit('@').next().unwrap_or_default()),
+    }
+}
+
 fn is_plain(c: char) -> bool {
     // Cc; then line and paragraph separators, and the bidirectional controls (Unicode, UAX #9).
     !c.is_control()
@@ -55,6 +69,20 @@ mod tests {
         assert!(text.chars().all(|c| is_plain(c) || c == '\n'), "{text:?}");
         assert!(text.contains("ä 🧑 plain"));
         assert_eq!(serde_json::from_str::<serde_json::Value>(&text).expect("JSON"), value);
+    }
+
+    #[test]
+    fn nobody_is_named_in_an_address() {
+        for (address, shown) in [
+            ("http://ada:secret@c:4318/x/", "http://c:4318/x"),
+            ("https://c", "https://c"),
+            ("ada:secret@c:4317", "c:4317"),
+            ("c:4317", "c:4317"),
+            ("http://ada:sec/ret@c:4317", "c:4317"),
+            ("http://ada:secret@", ""),
+        ] {
+            assert_eq!(endpoint(address), shown);
+        }
     }
 
     #[test]

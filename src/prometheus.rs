@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     cause::of_request,
     id::{InstanceId, SessionId},
-    inert::inert,
+    inert::{endpoint, inert},
 };
 
 /// For all queries together.
@@ -164,7 +164,7 @@ pub async fn ask(url: &str, about: &About<'_>) -> Answers {
         }
         None => format!("answered {} queries", files.len()),
     };
-    let url = door.map_or_else(|_| String::new(), |door| door.shown());
+    let url = endpoint(url);
     let index =
         json!({ "url": url, "start": start, "end": end, "step": step, "problem": away, "queries": asked });
     files.push(("index.json".to_owned(), index));
@@ -217,14 +217,6 @@ impl Door {
             client: client.build().map_err(|e| e.to_string())?,
             url: Url::parse(&base).map_err(|e| e.to_string())?,
         })
-    }
-
-    /// Its address, without a name and password.
-    fn shown(&self) -> String {
-        let mut url = self.url.clone();
-        // A URL with a host takes both.
-        let _ = (url.set_username(""), url.set_password(None));
-        url.to_string()
     }
 
     async fn range(&self, promql: &str, start: u64, end: u64, step: u64) -> Result<Range, Problem> {

@@ -94,6 +94,12 @@ pub fn variables(text: &str) -> Result<BTreeMap<String, String>, SettingsError> 
         .collect())
 }
 
+/// A text outside the environment.
+pub fn text(settings: &str, key: &str) -> Result<Option<String>, SettingsError> {
+    let found = find(settings, &whole(settings)?, key)?;
+    Ok(found.and_then(|member| read(&settings[member.value])))
+}
+
 /// Whether settings hold nothing.
 pub fn is_empty(text: &str) -> Result<bool, SettingsError> {
     Ok(members(text, &whole(text)?)?.is_empty())
@@ -283,6 +289,13 @@ mod tests {
             changed,
             "{\n\t\"model\" : \"opus\",\n\t\"env\" : {\n\t\t\"A\": \"1\",\n\t\t\"B\": \"\\\"quoted\\\"\",\n\t\t\"C\": \"3\"\n\t}\n}"
         );
+    }
+
+    #[test]
+    fn texts_outside_the_environment_are_found() {
+        let settings = "{\"otelHeadersHelper\": \"/opt/\\u0074oken\", \"n\": 1}";
+        assert_eq!(text(settings, "otelHeadersHelper").expect("settings").as_deref(), Some("/opt/token"));
+        assert_eq!((text(settings, "n").ok(), text(settings, "env").ok()), (Some(None), Some(None)));
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub struct User {
         pattern = r"^[^\s\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]([^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]{0,98}[^\s\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069])?$"
     )]
     pub name: String,
-    /// Their e-mail address.
+    /// Their e-mail address, in lower case: it tells people apart.
     #[schema(example = "ada@example.org", pattern = "^[!#-+.-;=?A-~-]{1,100}@[!#-+.-;=?A-~-]{1,100}$")]
     pub email: String,
 }
@@ -38,7 +38,8 @@ pub enum UserError {
 impl User {
     /// A checked user.
     pub fn new(name: &str, email: &str) -> Result<User, UserError> {
-        let (name, email) = (name.trim(), email.trim());
+        // However somebody types their address today, they are who they were.
+        let (name, email) = (name.trim(), email.trim().to_lowercase());
         if name.is_empty() || name.chars().count() > 100 || name.chars().any(|c| c.is_control() || turns(c)) {
             return Err(UserError::Name);
         }
@@ -53,7 +54,7 @@ impl User {
         {
             return Err(UserError::Email);
         }
-        Ok(User { name: name.to_owned(), email: email.to_owned() })
+        Ok(User { name: name.to_owned(), email })
     }
 }
 
@@ -303,6 +304,7 @@ mod tests {
         let ada: User = "Ada Lovelace <ada@example.org>".parse().expect("a user");
         assert_eq!((ada.name.as_str(), ada.email.as_str()), ("Ada Lovelace", "ada@example.org"));
         assert_eq!(ada.to_string(), "Ada Lovelace <ada@example.org>");
+        assert_eq!("Ada Lovelace <Ada@Example.ORG>".parse(), Ok(ada), "an address has no case");
     }
 
     #[test]

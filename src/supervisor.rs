@@ -142,7 +142,7 @@ impl Supervisor {
         let (usage, cancel) = (self.clone(), self.inner.cancel.clone());
         self.inner.tracker.spawn(cancel.run_until_cancelled_owned(async move {
             if let Err(error) = usage.fill_usage().await {
-                tracing::warn!(%error, "what earlier sessions used could not be kept yet");
+                tracing::warn!(error = error.why(), "what earlier sessions used could not be kept yet");
             }
         }));
         Ok(())

@@ -32,6 +32,7 @@ use crate::{
     config::Forward,
     forwarder::{Backoff, Door, Outcome},
     gateway::otlp::{json::to_protobuf, schema},
+    inert,
     signal::Signal,
     summary::attributes,
 };
@@ -84,7 +85,11 @@ pub(super) async fn import(args: &Import) -> anyhow::Result<ExitCode> {
     } else {
         say(&format!(
             "{}: took {} requests with {} spans, {} metric points and {} log records",
-            args.to.endpoint, sent.requests, sent.spans, sent.metric_points, sent.log_records
+            inert::endpoint(&args.to.endpoint),
+            sent.requests,
+            sent.spans,
+            sent.metric_points,
+            sent.log_records
         ))?;
     }
     outcome?;
@@ -192,7 +197,8 @@ impl Sender<'_> {
                 Outcome::Later(why, asked) => {
                     let wait = backoff.next(asked);
                     if began.elapsed() + wait > self.args.patience {
-                        bail!("{} takes nothing: {why}; what follows was not sent", self.args.to.endpoint);
+                        let to = inert::endpoint(&self.args.to.endpoint);
+                        bail!("{to} takes nothing: {why}; what follows was not sent");
                     }
                     self.bar.set_message(format!("waits: {why}"));
                     tokio::time::sleep(wait).await;

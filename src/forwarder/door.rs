@@ -51,7 +51,7 @@ pub struct Door {
 }
 
 enum Way {
-    Http { client: reqwest::Client, endpoint: String, gzip: bool },
+    Http { client: reqwest::Client, endpoint: String, whole: bool, gzip: bool },
     Grpc(grpc::Client),
 }
 
@@ -63,7 +63,7 @@ impl Door {
         // Over gRPC too: the other library says what is wrong with a certificate when it connects, and not before.
         let client = client(name, config)?;
         let way = match config.protocol {
-            Protocol::Http => Way::Http { client, endpoint, gzip: config.gzip() },
+            Protocol::Http => Way::Http { client, endpoint, whole: false, gzip: config.gzip() },
             Protocol::Grpc => Way::Grpc(grpc::Client::new(name, config)?),
         };
         Ok(Door { headers: Headers::new(name, config)?, way })
@@ -75,6 +75,14 @@ impl Door {
         self
     }
 
+    /// The same, where the endpoint is one signal's whole address. Over gRPC it is so anyhow.
+    pub fn as_it_is(mut self) -> Door {
+        if let Way::Http { whole, .. } = &mut self.way {
+            *whole = true;
+        }
+        self
+    }
+
     /// Sends one request: protobuf as the signal's `Export…ServiceRequest`.
     pub async fn send(&self, signal: Signal, request: Bytes) -> Outcome {
         let headers = match self.headers.get().await {
@@ -82,10 +90,10 @@ impl Door {
             Err(problem) => return Outcome::Later(problem, None),
         };
         match &self.way {
-            Way::Http { client, endpoint, gzip } => {
+            Way::Http { client, endpoint, whole, gzip } => {
                 let packed = if *gzip { self::gzip(&request) } else { request };
-                let mut request =
-                    client.post(format!("{endpoint}{}", signal.path())).headers(headers).body(packed);
+                let path = if *whole { "" } else { signal.path() };
+                let mut request = client.post(format!("{endpoint}{path}")).headers(headers).body(packed);
                 if *gzip {
                     request = request.header(CONTENT_ENCODING, "gzip");
                 }

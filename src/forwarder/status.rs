@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use crate::{api, clock, config::Forward, id::SessionId, signal::Signal};
+use crate::{api, clock, config::Forward, id::SessionId, inert, signal::Signal};
 
 /// Kept by the forwarder, read by whoever wants to know.
 pub struct Status {
@@ -39,7 +39,7 @@ struct State {
 
 impl Status {
     pub(super) fn new(name: &str, config: &Forward) -> Status {
-        let endpoint = inert_endpoint(&config.endpoint);
+        let endpoint = inert::endpoint(&config.endpoint);
         Status { name: name.to_owned(), endpoint, protocol: config.protocol, state: Mutex::default() }
     }
 
@@ -133,13 +133,4 @@ fn note(all: &mut BTreeMap<SessionId, (u64, u64)>, session: SessionId, ahead: Op
         Some(ahead) => drop(all.insert(session, ahead)),
         None => drop(all.remove(&session)),
     }
-}
-
-/// An address without the name and password that it may hold.
-fn inert_endpoint(endpoint: &str) -> String {
-    let Ok(mut url) = reqwest::Url::parse(endpoint) else { return String::new() };
-    // A URL with a host takes both.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.as_str().trim_end_matches('/').to_owned()
 }

@@ -115,8 +115,25 @@ fn csv_has_a_head_exact_figures_and_no_formulas() {
     let lines: Vec<&str> = text.split("\r\n").collect();
     assert_eq!(lines.len(), 4, "a head, two rows, an end: {text}");
     assert!(lines[0].starts_with("model,day,sessions,cost_usd,gateway_cost_usd,model_calls,"));
-    assert!(lines[1].starts_with("opus,2026-08-30,1,0.500000,0.750000,2,3,10,20,"), "{text}");
-    assert!(lines[2].starts_with("'=haiku,"), "{text}");
+    assert!(lines[1].starts_with("\"opus\",\"2026-08-30\",1,0.500000,0.750000,2,3,10,20,"), "{text}");
+    assert!(lines[2].starts_with("\"'=haiku\","), "{text}");
+}
+
+#[test]
+fn no_name_is_a_formula_in_whatever_spreadsheet() {
+    for (name, field) in [
+        ("x;=cmd|' /C calc'!A0", "\"x;=cmd|' /C calc'!A0\""),
+        ("say \"x\";=1", "\"say \"\"x\"\";=1\""),
+        ("＝1+1", "\"'＝1+1\""),
+        ("@SUM(1)", "\"'@SUM(1)\""),
+        ("－1", "\"'－1\""),
+        ("a=b", "\"a=b\""),
+    ] {
+        let mut report = report("model");
+        report.rows[0].group.model = Some(name.to_owned());
+        let text = text::csv(&report);
+        assert!(text.lines().any(|line| line.starts_with(&format!("{field},1,"))), "{name}: {text}");
+    }
 }
 
 #[test]
@@ -124,6 +141,20 @@ fn what_people_call_things_is_no_markup_anywhere() {
     let markdown = text::markdown(&report("tool"));
     assert!(markdown.contains("| \\<b\\>Bash | 1 | 5 | 1 | 2s |"), "{markdown}");
     assert!(markdown.contains("| **total** | **1** | **5** |"), "{markdown}");
+    for (name, cell) in [
+        ("mcp__x", "mcp\\_\\_x"),
+        ("https://evil.example/a_b", "`https://evil.example/a_b`"),
+        ("www.evil.example", "`www.evil.example`"),
+        ("a`b.c", "`` a`b.c ``"),
+        ("[x](http://e)|`", "`[x](http://e)`\\|`` ` ``"),
+    ] {
+        let mut report = report("tool");
+        report.rows[0].group.tool = Some(name.to_owned());
+        let markdown = text::markdown(&report);
+        assert!(markdown.contains(&format!("| {cell} | 1 | 5 |")), "{name}: {markdown}");
+    }
+    let user = text::markdown(&report("user"));
+    assert!(user.contains("| `ada@example.org` | 1 | 4 | $1.00 |"), "{user}");
     let page = html::page(&report("tool"), &report("day"));
     assert!(page.contains("&lt;b&gt;Bash") && !page.contains("<b>"), "{page}");
 }

@@ -185,13 +185,18 @@ pub fn csv(report: &Report) -> String {
     text
 }
 
-/// A field of CSV. Text that a spreadsheet would take for a formula is text to it too.
+/// A field of CSV. Names are what sessions choose: what a spreadsheet would take for a formula is text to it too, also
+/// where it splits lines at something else than a comma.
 fn field(cell: &Cell) -> String {
+    const FORMULA: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
     let mut text = cell.exact();
-    if cell.is_name() && text.starts_with(['=', '+', '-', '@', '\t']) {
+    if !cell.is_name() {
+        return text;
+    }
+    if text.starts_with(FORMULA) {
         text.insert(0, '\'');
     }
-    if text.contains([',', '"', '\r', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+    format!("\"{}\"", text.replace('"', "\"\""))
 }
 
 /// A table with a title.
@@ -205,7 +210,10 @@ pub fn markdown(report: &Report) -> String {
         let bold = |text: String| {
             if row == report.rows.len() && !text.is_empty() { format!("**{text}**") } else { text }
         };
-        text += &line(columns.iter().map(|c| bold(escaped(&c.cells[row].readable()))).collect());
+        let shown = |cell: &Cell| {
+            if cell.is_name() { escaped(&cell.readable()) } else { cell.readable() }
+        };
+        text += &line(columns.iter().map(|c| bold(shown(&c.cells[row]))).collect());
     }
     text += &format!("\n{}\n", NOTE);
     text
@@ -213,14 +221,21 @@ pub fn markdown(report: &Report) -> String {
 
 /// What the two costs are.
 pub const NOTE: &str = "Cost is what the client reckons, from its list prices; gateway is what the calls that passed \
-the gateway cost at the operator's prices, which is nothing where people sign in with their own accounts.";
+the gateway cost at the operator's prices, whoever paid for them; where people sign in with their own accounts none passes.";
 
 /// Whether a column holds names.
 pub fn is_named(column: &Column) -> bool {
     column.cells.first().is_some_and(Cell::is_name)
 }
 
+/// A name as Markdown shows it, which is all that it does.
 fn escaped(text: &str) -> String {
+    // Readers of Markdown make links of what looks like an address, whatever is escaped in it; not within code.
+    if text.contains(['.', ':', '@']) {
+        let parts: Vec<String> =
+            text.split('|').map(|part| if part.is_empty() { String::new() } else { code(part) }).collect();
+        return parts.join("\\|");
+    }
     let mut cell = String::new();
     for c in text.chars() {
         if matches!(c, '|' | '<' | '>' | '[' | ']' | '*' | '_' | '`' | '\\' | '!' | '#') {
@@ -229,4 +244,11 @@ fn escaped(text: &str) -> String {
         cell.push(c);
     }
     cell
+}
+
+/// Text as code: between more backquotes than it has in a row.
+fn code(text: &str) -> String {
+    let most = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    let (fence, space) = ("`".repeat(most + 1), if most > 0 { " " } else { "" });
+    format!("{fence}{space}{text}{space}{fence}")
 }

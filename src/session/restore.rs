@@ -25,8 +25,8 @@ use crate::{
 /// File of the summary so far: [`Kept`].
 pub(super) const SUMMARY: &str = "summary.json";
 
-/// Grows when the summary counts what it did not before.
-pub(super) const FOLD: u32 = 2;
+/// Grows when the summary counts what it did not before, or no longer counts what it did.
+pub(super) const FOLD: u32 = 3;
 
 /// What a daemon keeps of its fold over the journal. All of it can be had from the frames again, but for input
 /// that leaves none.

@@ -24,7 +24,7 @@ pub struct Series {
 
 impl Series {
     /// Takes a request into account, following at most `most` series; says how many points it had, and tells
-    /// `grown` by how much each counter's sum changed.
+    /// `grown` by how much each counter's sum changed, where it did.
     pub(super) fn apply(
         &mut self,
         request: &ExportMetricsServiceRequest,
@@ -44,7 +44,9 @@ impl Series {
             };
             for point in data {
                 points += 1;
-                if let Some(more) = self.point(&metric.name, point, delta, most) {
+                // What is told again unchanged is no sign of work: an idle client tells it every few seconds.
+                let more = self.point(&metric.name, point, delta, most).filter(|more| *more != 0.0);
+                if let Some(more) = more {
                     grown(&metric.name, Attributes(&point.attributes), more);
                 }
             }

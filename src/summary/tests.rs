@@ -251,3 +251,18 @@ fn days_add_up_to_the_whole_and_survive_being_kept() {
     assert_eq!((gateway.calls, gateway.cost_usd), (2, totals.gateway_cost_usd));
     assert_eq!((tools.calls, tools.failures), (totals.tools, 2));
 }
+
+/// A client that is left open tells its counters again and again: those are no days of work.
+#[test]
+fn a_counter_that_does_not_grow_makes_no_day() {
+    const DAY: u64 = 24 * 3600 * 1_000_000; // µs
+    let cumulative = AggregationTemporality::Cumulative;
+    let mut summary = Summary::default();
+    for (day, commits) in [(20_000, 0.0), (20_001, 2.0), (20_002, 2.0), (20_003, 2.0), (20_004, 3.0)] {
+        let told = metric("claude_code.commit.count", commits, 7, cumulative);
+        summary.apply(&Entry { time: day * DAY, ..told });
+    }
+    let days: Vec<(u32, f64)> =
+        summary.usage.rows(20_001 * DAY).iter().map(|row| (row.day, row.used.work.commits)).collect();
+    assert_eq!(days, [(20_001, 2.0), (20_004, 1.0)]);
+}

@@ -45,10 +45,7 @@ impl Supervisor {
                 self.waiting_lock().remove(&id);
             }
             Err(error) => {
-                let why = match error {
-                    Refusal::Internal(inner) => format!("{inner:#}"),
-                    other => other.to_string(),
-                };
+                let why = error.why();
                 if self.waiting_lock().insert(id, why.clone()).as_ref() != Some(&why) {
                     tracing::error!(session = %id, error = why, "the session cannot be taken over yet");
                 }

@@ -61,6 +61,16 @@ pub enum Refusal {
     Internal(#[source] anyhow::Error),
 }
 
+impl Refusal {
+    /// The same for the log, with what failed inside.
+    pub(super) fn why(&self) -> String {
+        match self {
+            Refusal::Internal(inner) => format!("{inner:#}"),
+            other => other.to_string(),
+        }
+    }
+}
+
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Refusal {
         match error {

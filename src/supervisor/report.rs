@@ -1,6 +1,6 @@
 //! Reports: what is kept of the ended, and what the living have used so far.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io::ErrorKind, path::Path};
 
 use tokio::sync::MutexGuard;
 
@@ -9,7 +9,7 @@ use crate::{
     api::{self, ReportGroup, ReportQuery},
     clock,
     id::SessionId,
-    journal::Reader,
+    journal::{JournalError, Reader},
     report::{self, Payer, Question, Sums},
     summary::{Row, Summary},
 };
@@ -74,7 +74,7 @@ impl Supervisor {
         let waiting: Vec<SessionId> = self.waiting_lock().keys().copied().collect();
         for id in waiting {
             if let Some(view) = self.inner.store.view(id).await? {
-                let rows = self.used(&view).await;
+                let rows = self.used(&view).await?;
                 open.push(Open { id, payer: Payer::of(&view), rows });
             }
         }
@@ -83,11 +83,13 @@ impl Supervisor {
 
     /// Keeps what those used that ended under a daemon which did not keep it.
     pub(super) async fn fill_usage(&self) -> Result<(), Refusal> {
+        let mut filled = Ok(());
         for id in self.inner.store.without_usage().await? {
             let one_at_a_time = self.inner.filling.lock().await;
-            self.keep_usage(&one_at_a_time, id).await?;
+            // One that cannot be read now is no reason to leave out the others.
+            filled = filled.and(self.keep_usage(&one_at_a_time, id).await);
         }
-        Ok(())
+        filled
     }
 
     /// Keeps what an ended session used, as its journal tells, unless that is kept already.
@@ -96,7 +98,7 @@ impl Supervisor {
         if self.inner.store.has_usage(id).await? {
             return Ok(());
         }
-        let rows = self.used(&view).await;
+        let rows = self.used(&view).await?;
         if self.inner.cancel.is_cancelled() {
             // What was read may be a part.
             return Err(Refusal::Stopping);
@@ -104,8 +106,9 @@ impl Supervisor {
         Ok(self.inner.store.keep_usage(&view, &rows).await?)
     }
 
-    /// What a session used, as far as its journal can be read.
-    async fn used(&self, view: &api::Session) -> Vec<Row> {
+    /// What a session used, as its journal tells up to its end, or to where it is damaged for good. One that cannot be
+    /// read now may be read later, so it is no bill.
+    async fn used(&self, view: &api::Session) -> Result<Vec<Row>, Refusal> {
         let (id, created) = (view.id, clock::micros(view.created_at));
         let (journal, cancel) = (self.journal_dir(id), self.inner.cancel.clone());
         let reading = tokio::task::spawn_blocking(move || {
@@ -114,14 +117,24 @@ impl Supervisor {
                 match entry {
                     Ok(_) if cancel.is_cancelled() => break,
                     Ok(entry) => summary.apply(&entry),
-                    Err(error) => {
+                    Err(error @ JournalError::Damaged { .. }) => {
                         tracing::warn!(session = %id, %error, "a journal breaks off; what it used counts up to there");
                         break;
                     }
+                    Err(error) if is_gone(&error, &journal) => {
+                        tracing::warn!(session = %id, %error, "a record is not there any more; it counts as one of nothing");
+                        break;
+                    }
+                    Err(error) => return Err(error),
                 }
             }
-            summary.usage.rows(created)
+            Ok(summary.usage.rows(created))
         });
-        reading.await.unwrap_or_default()
+        Ok(reading.await.map_err(|error| Refusal::Internal(error.into()))??)
     }
+}
+
+/// Whether somebody has taken the journal's folder away: nothing will ever be read there.
+fn is_gone(error: &JournalError, journal: &Path) -> bool {
+    matches!(error, JournalError::Io { path, error } if path == journal && error.kind() == ErrorKind::NotFound)
 }

@@ -110,7 +110,9 @@ async fn a_bundle_that_was_changed_sends_nothing_unless_one_insists() {
     let (code, said, _) = run(&daemon, &[changed, "--to", &receiver.url, "--no-verify"]);
     assert!(code == Some(0) && said.contains("3 log records"), "{said}");
     let bundle = bundle.to_str().expect("UTF-8");
-    let (code, said, wrong) = run(&daemon, &[bundle, "--to", "http://127.0.0.1:9", "--patience", "1s"]);
+    let (code, said, wrong) =
+        run(&daemon, &[bundle, "--to", "http://ada:secret@127.0.0.1:9", "--patience", "1s"]);
+    assert!(!said.contains("secret") && !wrong.contains("secret"), "{said}{wrong}");
     assert!(
         code == Some(1) && said.contains("took 0 requests") && wrong.contains("takes nothing"),
         "{said}{wrong}"

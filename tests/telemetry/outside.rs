@@ -111,6 +111,33 @@ fn settings_are_merged_and_come_back_to_the_byte() {
 }
 
 #[test]
+fn what_was_there_is_merged_taken_over_and_put_back() {
+    let settings = r#"{
+  "env": {
+    "OTEL_RESOURCE_ATTRIBUTES": "site=lab,team=old",
+    "OTEL_EXPORTER_OTLP_HEADERS": "X-Scope-OrgID=1",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://elsewhere.example/v1/traces"
+  }
+}
+"#;
+    let home = Home::new(Some(settings));
+    let enable = ["enable", "--no-check", "--endpoint", "http://ada:secret@c.example:4318", "--team", "new"];
+    let (code, said, wrong) = home.run(&[&enable[..], &["--header", "Authorization=Bearer a"]].concat());
+    assert!(code == Some(0) && said.contains("http://c.example:4318") && !said.contains("secret"), "{said}");
+    assert!(wrong.contains("chmod 600"), "others can read the token: {wrong}");
+    let env = home.env();
+    assert_eq!(env["OTEL_RESOURCE_ATTRIBUTES"], "site=lab,team=new");
+    assert_eq!(env["OTEL_EXPORTER_OTLP_HEADERS"], "X-Scope-OrgID=1,Authorization=Bearer a");
+    assert_eq!(env["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"], "http://ada:secret@c.example:4318/v1/traces");
+    let said = home.good(&["status", "--no-check"]);
+    assert!(said.contains("http://c.example:4318/v1/traces") && !said.contains("secret"), "{said}");
+    home.good(&enable);
+    assert_eq!(home.env()["OTEL_EXPORTER_OTLP_HEADERS"], "X-Scope-OrgID=1", "a run anew begins anew");
+    home.good(&["disable"]);
+    assert_eq!(home.text(), settings);
+}
+
+#[test]
 fn what_its_owner_changed_meanwhile_stays_and_a_file_that_was_not_there_goes() {
     let home = Home::new(Some(SETTINGS));
     home.good(&["enable", "--no-check", "--tool-details"]);
@@ -184,6 +211,48 @@ async fn the_status_says_what_is_set_and_whether_it_is_taken() {
     assert!(code == Some(0) && said.contains("warning") && said.contains("traces"), "{said}");
 }
 
+/// Each signal goes where its own variables say, and only what is taken, or was not to be tried, is good.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_follows_each_signal() {
+    let receiver = Receiver::start().await;
+    let home = Home::new(None);
+    home.good(&["enable", "--endpoint", &receiver.url]);
+    let status = |env: Value, more: Value, args: &[&str]| {
+        let mut settings = more;
+        settings["env"] = env;
+        fs::write(home.0.path().join(".claude/settings.local.json"), settings.to_string()).expect("written");
+        let (code, said, _) = home.run(&[&["status", "--json"], args].concat());
+        let status: Value = serde_json::from_str(&said).expect("JSON");
+        let of = |n: usize| (status["checks"][n]["taken"].as_bool(), status["checks"][n]["said"].to_string());
+        (code, [of(0), of(1), of(2)])
+    };
+    let nothing = || serde_json::json!({});
+    let here = format!("{}/v1/traces", receiver.url);
+    let (code, [traces, ..]) =
+        status(serde_json::json!({ "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": here }), nothing(), &[]);
+    assert_eq!((code, traces.0), (Some(0), Some(true)), "{traces:?}");
+    let away = serde_json::json!({ "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:9/v1/traces" });
+    let (code, [traces, metrics, _]) = status(away, nothing(), &[]);
+    assert_eq!((code, traces.0, metrics.0), (Some(1), Some(false), Some(true)), "{traces:?}");
+    for off in [
+        serde_json::json!({ "OTEL_LOGS_EXPORTER": "none" }),
+        serde_json::json!({ "OTEL_EXPORTER_OTLP_ENDPOINT": "" }),
+        serde_json::json!({ "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "otlp" }),
+    ] {
+        for args in [&[][..], &["--no-check"]] {
+            let (code, [_, _, logs]) = status(off.clone(), nothing(), args);
+            assert_eq!((code, logs.0), (Some(1), Some(false)), "{off}: {logs:?}");
+            assert!(logs.1.contains("not exported"), "{logs:?}");
+        }
+    }
+    let (code, [traces, ..]) = status(nothing(), nothing(), &["--no-check"]);
+    assert_eq!((code, traces), (Some(0), (None, "\"not checked\"".to_owned())));
+    let helper = serde_json::json!({ "otelHeadersHelper": "/opt/token" });
+    let (code, [traces, ..]) = status(nothing(), helper, &[]);
+    assert_eq!((code, traces.0), (Some(0), None), "{traces:?}");
+    assert!(traces.1.contains("a helper makes the headers"), "{traces:?}");
+}
+
 #[test]
 fn a_fleet_gets_settings_and_nothing_is_written() {
     let home = Home::new(None);
@@ -207,9 +276,12 @@ fn a_fleet_gets_settings_and_nothing_is_written() {
         &["enable", "--header", "A=b,c"],
         &["enable", "--endpoint", "collector:4318"],
         &["enable", "--enterprise", "--settings", "x"],
+        &["enable", "--enterprise", "--protocol", "grpc", "--headers-helper", "/x"],
     ] {
         assert_eq!(home.run(wrong).0, Some(2), "{wrong:?}");
     }
+    let (code, said, wrong) = home.run(&["enable", "--enterprise", "--header", "Authorization=Bearer a"]);
+    assert!(code == Some(0) && said.contains("Bearer a") && wrong.contains("everybody"), "{wrong}");
 }
 
 /// A model's answer, as the API streams it.

@@ -127,6 +127,34 @@ async fn what_an_older_daemon_did_not_keep_is_kept_before_the_record_goes() {
     assert_eq!(report(&daemon, "").await, before);
 }
 
+/// A disk that fails for a while, or too many open files: no bill is made of a part, and the record stays.
+#[tokio::test]
+async fn what_cannot_be_read_now_is_not_billed_and_not_removed() {
+    let mut daemon = Daemon::start(Rung::Local).await;
+    let session = client(&daemon).await;
+    type_line(&daemon, &session, "whole").await;
+    type_line(&daemon, &session, "").await;
+    daemon.ended(&session).await;
+    let before = report(&daemon, "").await;
+    daemon.terminate();
+    forget_usage(&daemon).await;
+    let segment = daemon.state().join(format!("sessions/{}/journal/{:020}.log", session.id, 1));
+    let aside = daemon.state().join("aside.log");
+    std::fs::rename(&segment, &aside).expect("moved");
+    std::fs::create_dir(&segment).expect("a folder, which cannot be read");
+    daemon.restart().await;
+    let refused = daemon.client.get::<Report>("/api/v1/report").await;
+    assert_eq!(refusal(refused).0, "internal");
+    let out = daemon.cli(&["rm", &session.id.to_string()]).output().expect("it runs");
+    assert!(!out.status.success(), "its use is not known yet");
+    std::fs::remove_dir(&segment).expect("removed");
+    std::fs::rename(&aside, &segment).expect("moved back");
+    assert_eq!(report(&daemon, "").await, before);
+    let out = daemon.cli(&["rm", &session.id.to_string()]).output().expect("it runs");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    assert_eq!(report(&daemon, "").await, before);
+}
+
 #[tokio::test]
 async fn the_verb_prints_every_form_and_refuses_what_makes_no_sense() {
     let daemon = Daemon::start(Rung::Local).await;
@@ -143,7 +171,7 @@ async fn the_verb_prints_every_form_and_refuses_what_makes_no_sense() {
     let (code, table, _) = run(&["--by", "user,model"]);
     assert!(code == Some(0) && table.contains("opus") && table.contains("$0.2500"), "{table}");
     let (_, csv, _) = run(&["--by", "model", "--format", "csv"]);
-    assert!(csv.starts_with("model,sessions,cost_usd,") && csv.contains("\r\nopus,1,0.250000,"), "{csv}");
+    assert!(csv.starts_with("model,sessions,cost_usd,") && csv.contains("\r\n\"opus\",1,0.250000,"), "{csv}");
     let (_, json, _) = run(&["--format", "json"]);
     let json: Report = serde_json::from_str(&json).expect("JSON");
     assert_eq!(json.total.sessions, 1);

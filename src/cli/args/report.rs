@@ -9,11 +9,11 @@ use crate::report;
 /// Its examples.
 pub const EXAMPLES: &str = "\
 Examples:
-  sandboxctl report --by user,model --since 7d
+  sandboxctl report --by user,model --since 7d --until 1d
   sandboxctl report --by team,month --since 2026-01-01 --format csv > charge-back.csv
   sandboxctl report --by user --since 7d --until 1d --format html -o week.html
 
-Days are UTC, the first and the last included. Removing a session's record keeps what it used.";
+Days are UTC, the first and the last included: --since 7d alone is today and the seven days before. Removing a session's record keeps what it used.";
 
 /// `report`.
 #[derive(Debug, Args)]

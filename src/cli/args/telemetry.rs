@@ -25,7 +25,7 @@ pub enum Telemetry {
     Disable(Disable),
     /// Show what is set, and whether the collector answers
     #[command(
-        after_help = "Example:\n  sandboxctl telemetry status --json\n\nExits with 0 if telemetry is on and every signal is taken, with 1 otherwise."
+        after_help = "Example:\n  sandboxctl telemetry status --json\n\nExits with 0 if telemetry is on and every signal is taken, with 1 otherwise. What is not checked (--no-check, or a helper makes the headers) counts as taken if it would be sent."
     )]
     Status(Status),
 }
@@ -66,9 +66,9 @@ pub struct Enable {
     /// Print a managed-settings.json for a fleet, and write nothing
     #[arg(long)]
     pub enterprise: bool,
-    /// Program on each machine that prints the headers as a JSON object, for tokens that expire
+    /// Program on each machine that prints the headers as a JSON object, for tokens that expire; not over gRPC
     #[arg(long, value_name = "PATH", requires = "enterprise")]
-    pub headers_helper: Option<PathBuf>,
+    pub headers_helper: Option<String>,
 }
 
 /// `telemetry disable`.

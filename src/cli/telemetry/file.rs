@@ -20,8 +20,11 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     keys::hex,
-    settings::{self, Undo},
+    settings::{self, SettingsError, Undo},
 };
+
+/// Most links that are followed, as by the kernel.
+const LINKS: usize = 40;
 
 /// The file.
 pub(super) struct SettingsFile {
@@ -55,8 +58,9 @@ impl SettingsFile {
             (None, _, Some(home)) => home.join(".claude/settings.json"),
             (None, _, None) => bail!("there is no home folder; name the file with --settings"),
         };
-        // A link stays one: what it leads to is changed.
-        Ok(SettingsFile { path: fs::canonicalize(&path).unwrap_or(path) })
+        // A link stays one: what it leads to is changed, or made.
+        let path = fs::canonicalize(&path).or_else(|_| led_to(path))?;
+        Ok(SettingsFile { path })
     }
 
     /// Where it is.
@@ -69,20 +73,29 @@ impl SettingsFile {
         read(&self.path)
     }
 
+    /// Whether others than its owner can read it.
+    pub(super) fn is_open(&self) -> bool {
+        fs::metadata(&self.path).is_ok_and(|file| file.mode() & 0o044 != 0)
+    }
+
     /// What `enable` noted, if it was here.
     pub(super) fn note(&self) -> anyhow::Result<Option<Note>> {
-        let path = self.beside("sandboxctl");
+        let path = self.note_path();
         let Some(text) = read(&path)? else { return Ok(None) };
         let note = serde_json::from_str(&text);
         note.map(Some).with_context(|| format!("{} makes no sense; remove it to begin anew", path.display()))
     }
 
-    /// Sets variables, in place of those that were set before.
-    pub(super) fn enable(&self, variables: &BTreeMap<String, String>) -> anyhow::Result<Changed> {
+    /// Sets variables, in place of those that were set before: what is wanted over those that are there without ours.
+    pub(super) fn enable(
+        &self,
+        wanted: impl FnOnce(&BTreeMap<String, String>) -> BTreeMap<String, String>,
+    ) -> anyhow::Result<Changed> {
         let (now, note) = (self.read()?, self.note()?);
         let before = self.before(now.as_deref(), note.as_ref())?;
         let text = before.as_deref().unwrap_or_default();
-        let (wanted, undo) = settings::set(text, variables).with_context(|| self.shown())?;
+        let variables = wanted(&variables(text).with_context(|| self.shown())?);
+        let (wanted, undo) = settings::set(text, &variables).with_context(|| self.shown())?;
         if now.as_deref() == Some(&wanted) && note.is_some() {
             return Ok(Changed { changed: false, backup: note.and_then(|note| note.backup) });
         }
@@ -92,9 +105,14 @@ impl SettingsFile {
             (Some(text), _) => Some(self.back_up(text)?),
         };
         let note = Note { undo, wrote: hash(&wanted), backup };
+        let kept = read(&self.note_path())?;
         // The note first: one that speaks of what was never set undoes nothing.
-        self.replace(&self.beside("sandboxctl"), &serde_json::to_string_pretty(&note)?, Some(0o600))?;
-        self.write(now.as_deref(), &wanted)?;
+        self.put_note(Some(&serde_json::to_string_pretty(&note)?))?;
+        if let Err(error) = self.write(now.as_deref(), &wanted) {
+            // What an earlier run has set is still there.
+            self.put_note(kept.as_deref()).with_context(|| error.to_string())?;
+            return Err(error);
+        }
         Ok(Changed { changed: true, backup: note.backup })
     }
 
@@ -105,9 +123,9 @@ impl SettingsFile {
         match self.before(now.as_deref(), Some(&note))? {
             Some(text) if now.as_deref() == Some(&text) => {}
             Some(text) => self.write(now.as_deref(), &text)?,
-            None => gone(fs::remove_file(&self.path)).with_context(|| self.shown())?,
+            None => self.remove(now.as_deref())?,
         }
-        gone(fs::remove_file(self.beside("sandboxctl")))?;
+        self.put_note(None)?;
         Ok(Changed { changed: true, backup: note.backup })
     }
 
@@ -140,10 +158,33 @@ impl SettingsFile {
 
     /// Replaces the file, unless somebody else has done so meanwhile.
     fn write(&self, was: Option<&str>, text: &str) -> anyhow::Result<()> {
+        self.is_still(was)?;
+        self.replace(&self.path, text, None)
+    }
+
+    /// Removes the file, unless somebody else has changed it meanwhile.
+    fn remove(&self, was: Option<&str>) -> anyhow::Result<()> {
+        self.is_still(was)?;
+        gone(fs::remove_file(&self.path)).with_context(|| self.shown())
+    }
+
+    fn is_still(&self, was: Option<&str>) -> anyhow::Result<()> {
         if self.read()?.as_deref() != was {
             bail!("{} was changed by somebody else meanwhile; try again", self.path.display());
         }
-        self.replace(&self.path, text, None)
+        Ok(())
+    }
+
+    /// Replaces the note, or removes it.
+    fn put_note(&self, text: Option<&str>) -> anyhow::Result<()> {
+        match text {
+            Some(text) => self.replace(&self.note_path(), text, Some(0o600)),
+            None => gone(fs::remove_file(self.note_path())).with_context(|| self.shown()),
+        }
+    }
+
+    fn note_path(&self) -> PathBuf {
+        self.beside("sandboxctl")
     }
 
     /// Replaces a file at once, with the mode and owner of the settings file; 0600 where there is none.
@@ -180,6 +221,15 @@ impl SettingsFile {
     }
 }
 
+/// Where a path leads, link by link: the end need not be there.
+fn led_to(mut path: PathBuf) -> anyhow::Result<PathBuf> {
+    for _ in 0..LINKS {
+        let Ok(next) = fs::read_link(&path) else { return Ok(path) };
+        path = path.parent().unwrap_or(Path::new("")).join(next);
+    }
+    bail!("{}: its links lead nowhere; mend them, or name a settings file with --settings", path.display())
+}
+
 fn read(path: &Path) -> anyhow::Result<Option<String>> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
@@ -190,6 +240,11 @@ fn read(path: &Path) -> anyhow::Result<Option<String>> {
     }
 }
 
+/// The environment of a text, which may be none yet.
+fn variables(text: &str) -> Result<BTreeMap<String, String>, SettingsError> {
+    if text.trim().is_empty() { Ok(BTreeMap::new()) } else { settings::variables(text) }
+}
+
 /// What is not there need not be removed.
 fn gone(removed: io::Result<()>) -> io::Result<()> {
     removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
@@ -197,4 +252,56 @@ fn gone(removed: io::Result<()>) -> io::Result<()> {
 
 fn hash(text: &str) -> String {
     hex(&Sha256::digest(text.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variable(value: &str) -> BTreeMap<String, String> {
+        BTreeMap::from([("A".to_owned(), value.to_owned())])
+    }
+
+    #[test]
+    fn what_somebody_changes_meanwhile_is_theirs_and_no_note_is_lost() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = SettingsFile { path: dir.path().join("settings.json") };
+        let theirs = "{\"model\": \"opus\"}";
+        let meanwhile = |file: &SettingsFile, text: &str| {
+            file.enable(|_| {
+                fs::write(file.path(), text).expect("written");
+                variable("2")
+            })
+        };
+        assert!(meanwhile(&file, theirs).is_err());
+        assert!(file.note().expect("a note").is_none(), "nothing was set, so there is nothing to undo");
+        file.enable(|_| variable("1")).expect("set");
+        let (now, note) = (file.read().expect("a file"), read(&file.note_path()).expect("a note"));
+        let changed = now.expect("a text").replace("opus", "haiku");
+        assert!(meanwhile(&file, &changed).is_err());
+        assert_eq!(read(&file.note_path()).expect("a note"), note);
+        file.disable().expect("undone");
+        assert_eq!(file.read().expect("a file").as_deref(), Some("{\"model\": \"haiku\"}"));
+        assert!(file.remove(Some(theirs)).is_err(), "it is another by now");
+        assert!(file.path().exists());
+    }
+
+    #[test]
+    fn links_are_followed_to_where_nothing_is_yet() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| dir.path().join(name);
+        std::os::unix::fs::symlink("second", at("first")).expect("a link");
+        std::os::unix::fs::symlink(at("dotfiles/settings.json"), at("second")).expect("a link");
+        let file = SettingsFile::find(Some(&at("first"))).expect("a path");
+        file.enable(|_| variable("1")).expect("set");
+        assert!(fs::symlink_metadata(at("first")).expect("a link").is_symlink());
+        assert_eq!(
+            fs::canonicalize(at("first")).expect("a file"),
+            fs::canonicalize(file.path()).expect("it")
+        );
+        file.disable().expect("undone");
+        assert!(!at("dotfiles/settings.json").exists() && at("second").is_symlink());
+        std::os::unix::fs::symlink("round", at("round")).expect("a link");
+        assert!(SettingsFile::find(Some(&at("round"))).is_err());
+    }
 }
