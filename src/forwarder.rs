@@ -145,9 +145,11 @@ impl Shared {
         let mut changes = self.supervisor.changes();
         while !cancel.is_cancelled() {
             changes.mark_unchanged();
+            // Of who is at work now the cursor may be an old one by the time it is read.
+            let busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner).clone();
             match self.supervisor.store().unsent(&self.name).await {
                 Ok(unsent) => {
-                    for of in unsent {
+                    for of in unsent.into_iter().filter(|of| !busy.contains(&of.id)) {
                         // Neither live nor ended is one that the supervisor has not taken up again yet.
                         let live = self.supervisor.live(of.id);
                         if (live.is_some() || of.ended) && self.claim(of.id) {

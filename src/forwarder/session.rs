@@ -5,7 +5,7 @@
 //! is lost. One that it does not take now is sent again for ever; meanwhile other sessions have their turn ([`Later`]).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -44,6 +44,8 @@ struct Tries {
     through: Option<u64>,
     /// How many requests of each signal the destination has, or has refused.
     sent: BTreeMap<Signal, usize>,
+    /// Of which signals it has been told what cannot be read.
+    told: BTreeSet<Signal>,
     backoff: Backoff,
     patience: Patience,
 }
@@ -127,7 +129,7 @@ impl Shared {
             let each = requests.len();
             let requests: Vec<Bytes> =
                 requests.into_iter().filter_map(|one| self.filter.apply(signal, one)).collect();
-            if tries.through.is_none() {
+            if tries.told.insert(signal) {
                 for _ in requests.len()..each {
                     self.refused(&of, "it cannot be read, so nobody knows what it would give away");
                 }
@@ -193,7 +195,7 @@ impl Shared {
         }
         for (n, request) in requests.iter().enumerate().skip(sent) {
             match self.attempt(of, signal, request.clone()).await {
-                Outcome::Sent { .. } => {}
+                Outcome::Sent { .. } => tries.backoff = Backoff::default(),
                 Outcome::Refused(why) => self.refused(of, &why),
                 Outcome::Later(_, asked) => return Err(self.later(signal, asked, tries)),
             }

@@ -34,6 +34,8 @@ const AGAIN: Duration = Duration::from_secs(60);
 const BEHIND: u64 = 10_000_000; // µs
 /// How long one may spend on the pieces of requests that a destination cannot bear.
 const APART: Duration = Duration::from_secs(60);
+/// So many pieces may fail in a row: a request of 2000 points is taken apart to one of them in fewer steps.
+const IN_A_ROW: u32 = 16;
 /// Between two tries at the store.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -94,7 +96,8 @@ impl Shared {
     async fn kept(&self, cursor: &str) -> Result<(Totals, u64), StoreError> {
         let store = self.supervisor.store();
         // What was kept before more was to be held back would go on telling it.
-        if store.keep_under(&self.name, &json(self.filter.privacy())).await? {
+        let forgotten = store.keep_under(&self.name, &json(self.filter.privacy())).await?;
+        if forgotten {
             tracing::warn!(
                 destination = self.name,
                 "what may leave has changed: the sums of metrics begin anew"
@@ -120,6 +123,9 @@ impl Shared {
         });
         let instance = self.supervisor.instance().to_string();
         let mut totals = Totals::new(instance, series.collect(), parts.collect());
+        if forgotten {
+            totals.forget_levels(|_| true);
+        }
         // Those that were purged meanwhile are over.
         let there: HashSet<SessionId> = store.unsent(cursor).await?.into_iter().map(|of| of.id).collect();
         totals.sessions().into_iter().filter(|id| !there.contains(id)).for_each(|id| totals.end(id));
@@ -175,17 +181,28 @@ impl Shared {
         const OF: &str = "sums of metrics";
         let mut waiting: VecDeque<ExportMetricsServiceRequest> = requests.into();
         let (mut whole, mut apart) = (true, None);
+        // Whether the first one failed before, and how many have since one arrived.
+        let (mut again, mut failed) = (false, 0);
         let mut backoff = Backoff::default();
         while let Some(request) = waiting.pop_front() {
             let why = match self.attempt(OF, Signal::Metrics, request.encode_to_vec().into()).await {
                 Outcome::Sent { .. } => {
-                    backoff = Backoff::default();
+                    if std::mem::take(&mut again) {
+                        *patience = Patience::default();
+                    }
+                    (backoff, failed) = (Backoff::default(), 0);
                     continue;
                 }
                 Outcome::Refused(why) => why,
                 Outcome::Later(why, asked) => {
+                    failed += 1;
                     let others = patience.failed(Instant::now(), self.status.taken(Signal::Metrics));
+                    if failed > IN_A_ROW {
+                        // It is away after all.
+                        (apart, *patience) = (None, Patience::default());
+                    }
                     if apart.is_none() && !(others && patience.is_out()) {
+                        again = true;
                         waiting.push_front(request);
                         sleep(backoff.next(asked)).await;
                         continue;
@@ -194,10 +211,11 @@ impl Shared {
                     if began.elapsed() > APART {
                         return self.refused(OF, &why);
                     }
+                    sleep(asked.unwrap_or_default()).await;
                     why
                 }
             };
-            whole = false;
+            (whole, again) = (false, false);
             match totals::halves(request) {
                 Some([first, second]) => {
                     waiting.push_front(second);

@@ -14,8 +14,8 @@
 //! summaries and exponential histograms cannot be added up and pass with the session's own labels taken off: of
 //! several sessions the last one tells.
 //!
-//! A session can invent names. Of its sources the [`PER_SESSION`] that spoke last are followed; who has ended does not
-//! speak again. One person's series are at most [`PER_RESOURCE`], all series [`SERIES`]: beyond, those make room that have
+//! A session can invent names. Of its sources at most [`PER_SESSION`] are followed, those of processes that have ended
+//! make room. One person's series are at most [`PER_PERSON`], all series [`SERIES`]: beyond, those make room that have
 //! stood still for a day. Where there is no room, a new one is counted in one series for them all, with
 //! `otel.metric.overflow` (as in OpenTelemetry's metrics SDK).
 
@@ -39,13 +39,15 @@ mod series;
 
 use requests::Builder;
 pub(in crate::forwarder) use requests::{halves, honest};
-use series::{Descriptor, Shape};
+use series::{Descriptor, Person, Shape};
 pub(in crate::forwarder) use series::{Key, Series};
 
 /// Most sources of one session that are followed.
 const PER_SESSION: usize = 512;
-/// Most series of one resource, which is a person's with a profile.
-const PER_RESOURCE: usize = SERIES / 8;
+/// How long a source says nothing that has ended: who lives says its counts again every minute at the latest.
+const SILENCE: u64 = 180_000_000_000; // ns
+/// Most series of one person in a profile.
+const PER_PERSON: usize = SERIES / 8;
 /// Most series that leave.
 const SERIES: usize = 20_000;
 /// Most points of a request that are looked at.
@@ -112,13 +114,15 @@ struct Part {
 }
 
 impl Parts {
-    /// Makes room for a source; false where there is none. One that has not spoken for longest is of a process that has
-    /// ended, unless its level is still to be taken out again.
-    fn make_room(&mut self, source: &str) -> bool {
+    /// Makes room for a source that speaks at `now` (ns); false where there is none. The one that has been silent for
+    /// longest goes, if it has ended: one that lives would count all it has once more. So stays one whose level is still to
+    /// be taken out again.
+    fn make_room(&mut self, source: &str, now: u64) -> bool {
         if self.0.len() < PER_SESSION || self.0.contains_key(source) {
             return true;
         }
-        let ended = self.0.iter().filter(|(_, part)| part.level.is_none()).min_by_key(|(_, part)| part.at);
+        let silent = self.0.iter().filter(|(_, part)| part.level.is_none()).min_by_key(|(_, part)| part.at);
+        let ended = silent.filter(|(_, part)| part.at == 0 || part.at.saturating_add(SILENCE) < now);
         let ended = ended.map(|(source, _)| source.clone());
         ended.is_some_and(|source| self.0.remove(&source).is_some())
     }
@@ -142,9 +146,11 @@ pub(in crate::forwarder) struct Totals {
     instance: String,
     series: BTreeMap<Key, Series>,
     parts: HashMap<SessionId, Parts>,
+    /// How many series each person has.
+    persons: HashMap<Person, usize>,
     changed: BTreeSet<Key>,
-    /// There was no room for a series.
-    crowded: bool,
+    /// Persons for a series of whom there was no room; `None` where there was none for anybody's.
+    crowded: BTreeSet<Option<Person>>,
     touched: BTreeSet<SessionId>,
     gone: Vec<Key>,
     /// What cannot be added up, on its way out: of several the last.
@@ -156,11 +162,22 @@ pub(in crate::forwarder) struct Totals {
 impl Totals {
     /// The sums as they were kept.
     pub fn new(instance: String, series: Vec<(Key, Series)>, parts: Vec<(SessionId, Parts)>) -> Totals {
-        Totals {
-            instance,
-            series: series.into_iter().collect(),
-            parts: parts.into_iter().collect(),
-            ..Totals::default()
+        let mut totals = Totals { instance, parts: parts.into_iter().collect(), ..Totals::default() };
+        for (key, series) in series {
+            *totals.persons.entry(series.of.resource.person()).or_default() += 1;
+            totals.series.insert(key, series);
+        }
+        totals
+    }
+
+    /// Series were given up: no part knows of a level in them.
+    pub fn forget_levels(&mut self, gone: impl Fn(&Key) -> bool) {
+        for (id, parts) in &mut self.parts {
+            let before = parts.0.len();
+            parts.0.retain(|_, part| !part.level.as_ref().is_some_and(&gone));
+            if parts.0.len() < before {
+                self.touched.insert(*id);
+            }
         }
     }
 
@@ -250,16 +267,14 @@ impl Totals {
         }
         let parts = self.parts.entry(session).or_default();
         let source = of.source(&attributes, when.map(|(start, _)| start));
-        if !parts.make_room(&source) {
+        if !parts.make_room(&source, when.map_or(0, |(_, at)| at)) {
             return;
         }
         let of = Descriptor { attributes: series::shared(attributes), ..of.clone() };
         let mut key = of.key();
-        let is_full = || {
-            self.series.len() >= SERIES || self.series.range(key.of_its_resource()).count() >= PER_RESOURCE
-        };
-        let of = if !self.series.contains_key(&key) && is_full() {
-            self.crowded = true;
+        let full = if self.series.contains_key(&key) { None } else { self.full(of.resource.person()) };
+        let of = if let Some(of_whom) = full {
+            self.crowded.insert(of_whom);
             // Of histograms with other bounds nothing common could be told.
             let Some(over) = of.overflow() else { return };
             key = over.key();
@@ -267,7 +282,7 @@ impl Totals {
         } else {
             of
         };
-        let part = parts.0.entry(source).or_default();
+        let part = self.parts.entry(session).or_default().0.entry(source).or_default();
         let level = (!grows).then_some(key);
         let more = match when {
             None => {
@@ -289,12 +304,23 @@ impl Totals {
         };
         self.touched.insert(session);
         self.changed.insert(key);
-        let series = self.series.entry(key).or_insert_with(|| Series::new(of));
+        let series = self.series.entry(key).or_insert_with(|| {
+            *self.persons.entry(of.resource.person()).or_default() += 1;
+            Series::new(of)
+        });
         if (series.amount.value + more.value).abs() >= LARGEST {
             // It begins anew, as after a restart.
             *series = Series::new(series.of.clone());
         }
         series.amount.add(&more);
+    }
+
+    /// Whether there is no room for a series of this person's: of whom there are too many, or of all.
+    fn full(&self, person: Person) -> Option<Option<Person>> {
+        if self.series.len() >= SERIES {
+            return Some(None);
+        }
+        (self.persons.get(&person).is_some_and(|series| *series >= PER_PERSON)).then_some(Some(person))
     }
 
     /// A point that cannot be added up: on, but for what is of the session alone.
@@ -344,15 +370,22 @@ impl Totals {
     /// is new is sent as zero first.
     pub fn step(&mut self, now: u64) -> (Vec<ExportMetricsServiceRequest>, Changes) {
         let keys = std::mem::take(&mut self.changed);
-        if std::mem::take(&mut self.crowded) {
+        let crowded = std::mem::take(&mut self.crowded);
+        if !crowded.is_empty() {
             // What comes back after a day begins anew, as after a restart.
-            self.gone.extend(
-                self.series
-                    .iter()
-                    .filter(|(key, s)| !keys.contains(key) && s.at + IDLE < now)
-                    .map(|(key, _)| *key),
-            );
-            self.gone.iter().for_each(|key| drop(self.series.remove(key)));
+            let makes_room = |(key, series): &(&Key, &Series)| {
+                let of_them = || crowded.contains(&Some(series.of.resource.person()));
+                !keys.contains(key) && series.at + IDLE < now && (crowded.contains(&None) || of_them())
+            };
+            let gone: BTreeSet<Key> = self.series.iter().filter(makes_room).map(|(key, _)| *key).collect();
+            for series in gone.iter().filter_map(|key| self.series.remove(key)) {
+                if let Some(left) = self.persons.get_mut(&series.of.resource.person()) {
+                    *left = left.saturating_sub(1);
+                }
+            }
+            self.forget_levels(|key| gone.contains(key));
+            self.gone.extend(gone);
+            self.persons.retain(|_, left| *left > 0);
         }
         let mut zeros = Builder::default();
         let mut points = Builder::default();

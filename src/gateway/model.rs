@@ -168,18 +168,15 @@ async fn pass_on(
     intake: OwnedSemaphorePermit,
 ) -> Response {
     let upstream = &ctx.upstream;
-    let refuse = |call: Option<Call>, status, why| {
-        if let Some(call) = call {
-            call.refused(status, why);
-        }
-    };
     let mut headers = onward(&parts.headers);
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     if ctx.spec.profile.credential == Credential::Gateway {
         headers.remove(header::AUTHORIZATION);
         headers.remove(API_KEY);
         let Some(key) = &upstream.key else {
-            refuse(call, StatusCode::UNAUTHORIZED, "credential");
+            if let Some(call) = call {
+                call.refused(StatusCode::UNAUTHORIZED, "credential");
+            }
             let message = "The operator of this sandbox has configured no API key (model.key_file).";
             return problem(StatusCode::UNAUTHORIZED, "authentication_error", message);
         };
@@ -190,25 +187,28 @@ async fn pass_on(
     }
     let sent = upstream.http.request(parts.method, target).headers(headers).body(body).send();
     let (give, take) = oneshot::channel();
+    let id = ctx.id;
     doors.calls.spawn(async move {
-        let answer = sent.await;
+        let answer = match sent.await {
+            Ok(answer) => passed_on(answer, call),
+            Err(error) => {
+                tracing::warn!(session = %id, error = %error.without_url(), "the model API cannot be reached");
+                if let Some(call) = call {
+                    call.refused(StatusCode::BAD_GATEWAY, "upstream");
+                }
+                let message = "The model API cannot be reached from this sandbox's gateway.";
+                problem(StatusCode::BAD_GATEWAY, "api_error", message)
+            }
+        };
         drop(intake);
-        if let Err((Ok(answer), Some(call))) = give.send((answer, call)) {
-            call.abandoned(answer);
-        }
+        // An answer that nobody takes any more is read on for what it costs when it is dropped.
+        give.send(answer).ok();
     });
-    let Ok((answer, call)) = take.await else {
-        return problem(StatusCode::SERVICE_UNAVAILABLE, "api_error", "the session ends");
-    };
-    let answer = match answer {
-        Ok(answer) => answer,
-        Err(error) => {
-            tracing::warn!(session = %ctx.id, error = %error.without_url(), "the model API cannot be reached");
-            refuse(call, StatusCode::BAD_GATEWAY, "upstream");
-            let message = "The model API cannot be reached from this sandbox's gateway.";
-            return problem(StatusCode::BAD_GATEWAY, "api_error", message);
-        }
-    };
+    let ends = |_| problem(StatusCode::SERVICE_UNAVAILABLE, "api_error", "the session ends");
+    take.await.unwrap_or_else(ends)
+}
+
+fn passed_on(answer: reqwest::Response, call: Option<Call>) -> Response {
     let status = answer.status();
     let headers = onward(answer.headers());
     let stream = answer.bytes_stream();

@@ -1,6 +1,6 @@
 //! A series that sessions share: what it is called, and how it is written.
 
-use std::{ops::RangeInclusive, sync::Arc};
+use std::sync::Arc;
 
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value},
@@ -66,12 +66,6 @@ pub(in crate::forwarder) struct Key {
 }
 
 impl Key {
-    /// All keys of the same resource.
-    pub(super) fn of_its_resource(&self) -> RangeInclusive<Key> {
-        let all = |n| Key { resource: self.resource, metric: n, attributes: n };
-        all(0)..=all(u64::MAX)
-    }
-
     pub(super) fn same_resource(&self, other: &Key) -> bool {
         self.resource == other.resource
     }
@@ -133,7 +127,19 @@ pub(super) struct Descriptor {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Resource(Arc<Vec<KeyValue>>);
 
+/// A person in a profile. What else a resource has its session chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Person(u64);
+
 impl Resource {
+    /// Whose it is.
+    pub fn person(&self) -> Person {
+        let mut hasher = blake3::Hasher::new();
+        let of_whom = self.0.iter().filter(|attribute| !attribute.key.starts_with("service."));
+        of_whom.for_each(|attribute| hash(&mut hasher, &attribute.encode_to_vec()));
+        Person(short(&hasher))
+    }
+
     pub fn to_proto(&self) -> v1::Resource {
         v1::Resource { attributes: self.0.to_vec(), ..v1::Resource::default() }
     }

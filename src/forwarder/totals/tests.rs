@@ -208,7 +208,7 @@ fn nobody_invents_series_without_end_nor_the_daemons_own() {
             let many = sum("many", true, false, vec![point(1, 1.0, &[("l", &label)])]);
             totals.add(id, request(&format!("user {}", n % 12), vec![many]));
         }
-        points += PER_SESSION + 10;
+        points += PER_SESSION;
     }
     assert!(points > SERIES);
     let (requests, _) = totals.step(NOW);
@@ -216,7 +216,11 @@ fn nobody_invents_series_without_end_nor_the_daemons_own() {
     assert_eq!(all.len(), SERIES + 1);
     #[expect(clippy::cast_precision_loss, reason = "a small number")]
     let expected = points as f64;
-    assert_eq!(all.iter().map(|(.., value)| value).sum::<f64>(), expected, "none of it is lost");
+    assert_eq!(
+        all.iter().map(|(.., value)| value).sum::<f64>(),
+        expected,
+        "none of it is lost, but what is beyond a session's sources"
+    );
     assert!(all.iter().any(|(.., of, _, _, _)| of.contains("overflow")), "it says so");
     for name in
         ["SandboxCtl_hooks", ".sandboxctl_hooks", "all:sandboxctl_hook_denials:limit15m", "é.sandbox_ctl"]
@@ -230,14 +234,17 @@ fn nobody_invents_series_without_end_nor_the_daemons_own() {
 #[test]
 fn one_person_leaves_room_for_the_others() {
     let mut totals = Totals::default();
-    for n in 0..PER_RESOURCE / PER_SESSION + 2 {
+    for n in 0..PER_PERSON / PER_SESSION + 2 {
         let points = (0..PER_SESSION).map(|i| point(1, 1.0, &[("l", format!("{n} {i}").as_str())]));
-        totals.add(SessionId::new(), request("eve", vec![sum("many", true, false, points.collect())]));
+        let mut many = request("eve", vec![sum("many", true, false, points.collect())]);
+        let resource = many.resource_metrics[0].resource.as_mut().unwrap();
+        resource.attributes.push(text("service.version", &n.to_string()));
+        totals.add(SessionId::new(), many);
     }
     totals.add(SessionId::new(), tokens("ada", 1, 1.0, "1"));
     let all = sent(&totals.step(NOW).0);
     let of = |user: &str| all.iter().filter(|(u, .., at, _)| u.contains(user) && *at == NOW).count();
-    assert_eq!((of("eve"), of("ada")), (PER_RESOURCE, 1));
+    assert_eq!((of("eve"), of("ada")), (PER_PERSON, 1));
 }
 
 #[test]
@@ -319,12 +326,44 @@ fn a_long_session_is_followed_for_ever() {
     let count = PER_SESSION as u64 + 100;
     for n in 1..=count {
         // Another process each time, which says the same thing twice.
-        totals.add(a, tokens("ada", n, 1.0, &n.to_string()));
-        totals.add(a, tokens("ada", n, 1.0, &n.to_string()));
+        totals.add(a, tokens("ada", n * SILENCE, 1.0, &n.to_string()));
+        totals.add(a, tokens("ada", n * SILENCE, 1.0, &n.to_string()));
     }
     #[expect(clippy::cast_precision_loss, reason = "a small number")]
     let expected = count as f64;
     assert_eq!(values(&totals.step(NOW).0), [0.0, expected]);
+}
+
+#[test]
+fn who_says_more_than_is_followed_counts_nothing_twice() {
+    let mut totals = Totals::default();
+    let a = SessionId::new();
+    for time in 1..4 {
+        let points = (0..PER_SESSION + 100).map(|i| NumberDataPoint {
+            time_unix_nano: time * 10_000_000_000,
+            ..point(1, 1.0, &[("l", i.to_string().as_str())])
+        });
+        totals.add(a, request("ada", vec![sum("c", true, false, points.collect())]));
+    }
+    assert!(totals.series.values().all(|series| series.amount.value <= 1.0));
+}
+
+#[test]
+fn a_level_of_a_series_that_was_given_up_is_whole_again() {
+    let mut totals = Totals::default();
+    let a = SessionId::new();
+    let level = |at, value| {
+        let point = NumberDataPoint { time_unix_nano: at, ..point(1, value, &[]) };
+        request("ada", vec![sum("level", false, false, vec![point])])
+    };
+    totals.add(a, level(2, 5.0));
+    totals.step(NOW);
+    totals.series.clear();
+    totals.forget_levels(|_| true);
+    totals.add(a, level(3, 4.0));
+    assert_eq!(values(&totals.step(NOW + 1).0), [4.0]);
+    totals.end(a);
+    assert_eq!(values(&totals.step(NOW + 2).0), [0.0]);
 }
 
 #[test]

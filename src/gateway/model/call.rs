@@ -1,6 +1,9 @@
 //! One call of the model, followed until its answer ends or breaks, then journalled.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_stream::stream;
 use axum::http::{HeaderMap, StatusCode};
@@ -10,11 +13,14 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use serde::Deserialize;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
 use super::super::{Context, Doors};
 use super::usage::Usage;
 use crate::{event, journal::Kind};
+
+/// How long what is on its way may take when a client hangs up.
+const ON_ITS_WAY: Duration = Duration::from_millis(200);
 
 /// A call under way. It is journalled once, when it is dropped: its answer has ended, or has told what it costs after
 /// the client hung up, or the gateway refused it.
@@ -78,13 +84,6 @@ impl Call {
         }
     }
 
-    /// The same with nobody to pass it on to.
-    pub(super) fn abandoned(self, answer: reqwest::Response) {
-        let (status, headers) = (answer.status(), answer.headers().clone());
-        // Dropped at once, it is read on as far as it must be.
-        drop(self.follow(status, &headers, answer.bytes_stream()));
-    }
-
     fn read(&mut self, bytes: &[u8]) {
         if let Some(usage) = &mut self.usage {
             usage.read(bytes);
@@ -122,15 +121,23 @@ impl<E: Send + 'static> Drop for Answer<E> {
         let Some(mut call) = self.call.take() else { return };
         let doors = Arc::clone(&call.doors);
         let mut pieces = std::mem::replace(&mut self.pieces, stream::empty().boxed());
-        if call.is_owed() {
-            doors.calls.spawn(async move {
-                while call.is_owed()
-                    && let Some(Ok(bytes)) = pieces.next().await
-                {
+        if call.event.status != 200 {
+            return;
+        }
+        doors.calls.spawn(async move {
+            while call.is_owed()
+                && let Some(Ok(bytes)) = pieces.next().await
+            {
+                call.read(&bytes);
+            }
+            // What was said before the client left counts, drawn or not.
+            let rest = async {
+                while let Some(Ok(bytes)) = pieces.next().await {
                     call.read(&bytes);
                 }
-            });
-        }
+            };
+            timeout(ON_ITS_WAY, rest).await.ok();
+        });
     }
 }
 

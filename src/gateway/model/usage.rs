@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::event;
 
-/// The longest line or object that is looked into; a longer one is passed on and not counted.
+/// The longest line or object that is looked into; of a longer one the output is estimated.
 const LONGEST: usize = 1 << 20; // bytes
 /// Bytes of a token in an estimate: less than is usual, so that it is rather too high than too low.
 const BYTES_PER_TOKEN: u64 = 3;
@@ -61,11 +61,13 @@ struct Delta {
     text: Option<String>,
     thinking: Option<String>,
     partial_json: Option<String>,
+    /// Of thinking that is not shown; about as long.
+    signature: Option<String>,
 }
 
 impl Delta {
     fn len(&self) -> u64 {
-        let pieces = [&self.text, &self.thinking, &self.partial_json];
+        let pieces = [&self.text, &self.thinking, &self.partial_json, &self.signature];
         pieces.into_iter().flatten().map(|piece| piece.len() as u64).sum()
     }
 }
@@ -87,6 +89,7 @@ impl Usage {
     /// Reads on.
     pub(super) fn read(&mut self, mut bytes: &[u8]) {
         if !self.events {
+            self.said += bytes.len() as u64;
             self.keep(bytes);
             return;
         }
@@ -112,7 +115,9 @@ impl Usage {
             self.message(message);
         }
         event.input_tokens = self.counts.input_tokens.unwrap_or(0);
-        let estimate = if self.told { 0 } else { self.said.div_ceil(BYTES_PER_TOKEN) };
+        // An object that could be read has told it.
+        let is_told = self.told || (!self.events && !self.skipping);
+        let estimate = if is_told { 0 } else { self.said.div_ceil(BYTES_PER_TOKEN) };
         event.output_tokens = self.counts.output_tokens.unwrap_or(0).max(estimate);
         event.cache_read_tokens = self.counts.cache_read_input_tokens.unwrap_or(0);
         event.cache_creation_tokens = self.counts.cache_creation_input_tokens.unwrap_or(0);
